@@ -1,0 +1,106 @@
+package dbfs
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// An OpType says what an edit does.
+type OpType uint8
+
+const (
+	OpCreate  OpType = iota + 1 // a new node at (Parent, Name)
+	OpWrite                     // new Content (and MTime) for a file
+	OpMove                      // to (Parent, Name), perhaps in place of another file
+	OpSetAttr                   // new values for the attributes in Mask
+	OpDelete                    // a file, or an empty directory
+	OpRevive                    // a deleted or unreachable node comes back at (Parent, Name)
+)
+
+// AttrMask says which attributes a set-attributes edit touches. Extended attributes
+// are one: the edit carries all of them.
+type AttrMask uint8
+
+const (
+	AttrMode AttrMask = 1 << iota
+	AttrMTime
+	AttrOwner
+	AttrXattrs
+)
+
+// An Op is one edit made on one device, with the revisions it was based on. The server
+// refuses it when the node has moved on since; it is then reconciled and sent anew.
+// Which fields matter depends on Type, as the comments of OpType say.
+type Op struct {
+	ID      OpID        `json:"id"`
+	Type    OpType      `json:"type"`
+	Node    NodeID      `json:"node"`
+	Base    Revs        `json:"base,omitzero"` // each may be SelfRev
+	Parent  NodeID      `json:"parent,omitzero"`
+	Name    string      `json:"name,omitempty"`
+	Replace *Victim     `json:"replace,omitempty"` // move: the file that stands there and goes
+	Kind    Kind        `json:"kind,omitempty"`    // create
+	Content *Content    `json:"content,omitempty"` // create (file), write, revive (nil: as it was)
+	Target  string      `json:"target,omitempty"`  // create (symlink)
+	Mount   NamespaceID `json:"mount,omitempty"`   // create (mount); the server alone makes these
+	Attr    Attr        `json:"attr,omitzero"`     // create: all; set attributes: those in Mask; write: MTime
+	Mask    AttrMask    `json:"mask,omitempty"`
+	Time    int64       `json:"time,omitempty"` // nanoseconds, this device's clock: shown as ctime until the server answers
+
+	Ino uint64 `json:"-"` // create: the number the local kernel already knows the node by
+}
+
+// A Victim is the file that a move puts out of its place, with the revisions its user saw.
+type Victim struct {
+	Node NodeID `json:"node"`
+	Base Revs   `json:"base,omitzero"`
+}
+
+// A Batch is a run of edits that the server takes whole or not at all. (Device, Seq)
+// makes it idempotent: the same batch may be sent any number of times.
+type Batch struct {
+	Epoch    uint32    `json:"epoch"`
+	Device   DeviceID  `json:"device"`
+	Seq      uint64    `json:"seq"`
+	Ops      []Op      `json:"ops"`
+	Receipts []Receipt `json:"receipts,omitempty"`
+}
+
+// MaxBatchOps is how many edits a batch may hold.
+const MaxBatchOps = 512
+
+// A Receipt proves to a commit that a chunk is at the server. It is opaque to clients
+// and good for a day.
+type Receipt string
+
+// opWords are the words that op types travel as.
+var opWords = []string{OpCreate: "create", OpWrite: "write", OpMove: "move", OpSetAttr: "setattr", OpDelete: "delete", OpRevive: "revive"}
+
+func (t OpType) String() string               { return word(opWords, int(t)) }
+func (t OpType) MarshalText() ([]byte, error) { return markWord(opWords, int(t)) }
+func (t *OpType) UnmarshalText(b []byte) error {
+	i, err := findWord("op", opWords, b)
+	*t = OpType(i)
+	return err
+}
+
+// MarshalJSON writes SelfRev as "self" and every other revision as a number.
+func (j JID) MarshalJSON() ([]byte, error) {
+	if j == SelfRev {
+		return []byte(`"self"`), nil
+	}
+	return json.Marshal(uint64(j))
+}
+
+func (j *JID) UnmarshalJSON(b []byte) error {
+	if string(b) == `"self"` {
+		*j = SelfRev
+		return nil
+	}
+	var v uint64
+	if err := json.Unmarshal(b, &v); err != nil {
+		return fmt.Errorf("%w: revision %q", ErrInvalid, b)
+	}
+	*j = JID(v)
+	return nil
+}

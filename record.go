@@ -1,0 +1,506 @@
+package dbfs
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"slices"
+)
+
+// The binary form of nodes, ops and entries, in the server's and the client's databases:
+//
+//	u8 version (1)
+//	fields, ascending: u8 tag, uvarint length, bytes
+//	u32 crc32c of all before, little-endian
+//
+// Integers are uvarints (signed ones zigzag), ids and hashes their raw bytes, nodes inside
+// entries a field list without version and checksum. Zero fields are left out; a reader
+// skips tags it does not know, so that fields can be added.
+//
+// Every decoder copies what it keeps and fails with ErrCorrupt (damage) or ErrVersion.
+
+const recordVersion = 1
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// node tags. Ino is the one local field: the server's encoder never meets it set.
+const (
+	tagNodeID = iota + 1
+	tagNodeParent
+	tagNodeName
+	tagNodeKind
+	tagNodeCRev
+	tagNodePRev
+	tagNodeARev
+	tagNodeLast
+	tagNodeMode
+	tagNodeMTime
+	tagNodeUID
+	tagNodeGID
+	tagNodeXattrs
+	tagNodeSize
+	tagNodeChunks
+	tagNodeTarget
+	tagNodeMount
+	tagNodeDeleted
+	tagNodeCTime
+	tagNodeIno
+)
+
+// AppendNode appends the record of n to b.
+func AppendNode(b []byte, n *Node) []byte {
+	return seal(b, func(w *fields) { w.node(n) })
+}
+
+// DecodeNode reads what AppendNode wrote.
+func DecodeNode(b []byte) (Node, error) {
+	var n Node
+	err := unseal("node", b, n.field)
+	return n, err
+}
+
+func (w *fields) node(n *Node) {
+	w.id(tagNodeID, n.ID)
+	w.id(tagNodeParent, n.Parent)
+	w.text(tagNodeName, n.Name)
+	w.uint(tagNodeKind, uint64(n.Kind))
+	w.uint(tagNodeCRev, uint64(n.Revs.Content))
+	w.uint(tagNodePRev, uint64(n.Revs.Place))
+	w.uint(tagNodeARev, uint64(n.Revs.Attr))
+	w.uint(tagNodeLast, uint64(n.Last))
+	w.uint(tagNodeMode, uint64(n.Attr.Mode))
+	w.int(tagNodeMTime, n.Attr.MTime)
+	w.uint(tagNodeUID, uint64(n.Attr.UID))
+	w.uint(tagNodeGID, uint64(n.Attr.GID))
+	w.xattrs(tagNodeXattrs, n.Attr.Xattrs)
+	w.int(tagNodeSize, n.Content.Size)
+	w.chunks(tagNodeChunks, n.Content.Chunks)
+	w.text(tagNodeTarget, n.Target)
+	w.uint(tagNodeMount, uint64(n.Mount))
+	w.flag(tagNodeDeleted, n.Deleted)
+	w.int(tagNodeCTime, n.CTime)
+	w.uint(tagNodeIno, n.Ino)
+}
+
+func (n *Node) field(tag byte, v value) {
+	switch tag {
+	case tagNodeID:
+		v.id(&n.ID)
+	case tagNodeParent:
+		v.id(&n.Parent)
+	case tagNodeName:
+		n.Name = string(v.b)
+	case tagNodeKind:
+		n.Kind = Kind(v.uint())
+	case tagNodeCRev:
+		n.Revs.Content = JID(v.uint())
+	case tagNodePRev:
+		n.Revs.Place = JID(v.uint())
+	case tagNodeARev:
+		n.Revs.Attr = JID(v.uint())
+	case tagNodeLast:
+		n.Last = JID(v.uint())
+	case tagNodeMode:
+		n.Attr.Mode = uint32(v.uint())
+	case tagNodeMTime:
+		n.Attr.MTime = v.int()
+	case tagNodeUID:
+		n.Attr.UID = uint32(v.uint())
+	case tagNodeGID:
+		n.Attr.GID = uint32(v.uint())
+	case tagNodeXattrs:
+		n.Attr.Xattrs = v.xattrs()
+	case tagNodeSize:
+		n.Content.Size = v.int()
+	case tagNodeChunks:
+		n.Content.Chunks = v.chunks()
+	case tagNodeTarget:
+		n.Target = string(v.b)
+	case tagNodeMount:
+		n.Mount = NamespaceID(v.uint())
+	case tagNodeDeleted:
+		n.Deleted = true
+	case tagNodeCTime:
+		n.CTime = v.int()
+	case tagNodeIno:
+		n.Ino = v.uint()
+	}
+}
+
+// op tags.
+const (
+	tagOpDevice = iota + 1
+	tagOpN
+	tagOpType
+	tagOpNode
+	tagOpCRev
+	tagOpPRev
+	tagOpARev
+	tagOpParent
+	tagOpName
+	tagOpVictim
+	tagOpVictimCRev
+	tagOpVictimPRev
+	tagOpKind
+	tagOpHasContent
+	tagOpSize
+	tagOpChunks
+	tagOpTarget
+	tagOpMount
+	tagOpMode
+	tagOpMTime
+	tagOpUID
+	tagOpGID
+	tagOpXattrs
+	tagOpMask
+	tagOpTime
+	tagOpIno
+)
+
+// AppendOp appends the record of op to b.
+func AppendOp(b []byte, op *Op) []byte {
+	return seal(b, func(w *fields) {
+		w.uint(tagOpDevice, uint64(op.ID.Device))
+		w.uint(tagOpN, op.ID.N)
+		w.uint(tagOpType, uint64(op.Type))
+		w.id(tagOpNode, op.Node)
+		w.uint(tagOpCRev, uint64(op.Base.Content))
+		w.uint(tagOpPRev, uint64(op.Base.Place))
+		w.uint(tagOpARev, uint64(op.Base.Attr))
+		w.id(tagOpParent, op.Parent)
+		w.text(tagOpName, op.Name)
+		if v := op.Replace; v != nil {
+			w.put(tagOpVictim, v.Node[:])
+			w.uint(tagOpVictimCRev, uint64(v.Base.Content))
+			w.uint(tagOpVictimPRev, uint64(v.Base.Place))
+		}
+		w.uint(tagOpKind, uint64(op.Kind))
+		if c := op.Content; c != nil {
+			w.flag(tagOpHasContent, true)
+			w.int(tagOpSize, c.Size)
+			w.chunks(tagOpChunks, c.Chunks)
+		}
+		w.text(tagOpTarget, op.Target)
+		w.uint(tagOpMount, uint64(op.Mount))
+		w.uint(tagOpMode, uint64(op.Attr.Mode))
+		w.int(tagOpMTime, op.Attr.MTime)
+		w.uint(tagOpUID, uint64(op.Attr.UID))
+		w.uint(tagOpGID, uint64(op.Attr.GID))
+		w.xattrs(tagOpXattrs, op.Attr.Xattrs)
+		w.uint(tagOpMask, uint64(op.Mask))
+		w.int(tagOpTime, op.Time)
+		w.uint(tagOpIno, op.Ino)
+	})
+}
+
+// DecodeOp reads what AppendOp wrote.
+func DecodeOp(b []byte) (Op, error) {
+	var op Op
+	err := unseal("op", b, op.field)
+	return op, err
+}
+
+func (op *Op) field(tag byte, v value) {
+	switch tag {
+	case tagOpDevice:
+		op.ID.Device = DeviceID(v.uint())
+	case tagOpN:
+		op.ID.N = v.uint()
+	case tagOpType:
+		op.Type = OpType(v.uint())
+	case tagOpNode:
+		v.id(&op.Node)
+	case tagOpCRev:
+		op.Base.Content = JID(v.uint())
+	case tagOpPRev:
+		op.Base.Place = JID(v.uint())
+	case tagOpARev:
+		op.Base.Attr = JID(v.uint())
+	case tagOpParent:
+		v.id(&op.Parent)
+	case tagOpName:
+		op.Name = string(v.b)
+	case tagOpVictim:
+		op.Replace = new(Victim)
+		v.id(&op.Replace.Node)
+	case tagOpVictimCRev, tagOpVictimPRev:
+		if op.Replace == nil {
+			v.fail()
+		} else if tag == tagOpVictimCRev {
+			op.Replace.Base.Content = JID(v.uint())
+		} else {
+			op.Replace.Base.Place = JID(v.uint())
+		}
+	case tagOpKind:
+		op.Kind = Kind(v.uint())
+	case tagOpHasContent:
+		op.Content = new(Content)
+	case tagOpSize, tagOpChunks:
+		if op.Content == nil {
+			v.fail()
+		} else if tag == tagOpSize {
+			op.Content.Size = v.int()
+		} else {
+			op.Content.Chunks = v.chunks()
+		}
+	case tagOpTarget:
+		op.Target = string(v.b)
+	case tagOpMount:
+		op.Mount = NamespaceID(v.uint())
+	case tagOpMode:
+		op.Attr.Mode = uint32(v.uint())
+	case tagOpMTime:
+		op.Attr.MTime = v.int()
+	case tagOpUID:
+		op.Attr.UID = uint32(v.uint())
+	case tagOpGID:
+		op.Attr.GID = uint32(v.uint())
+	case tagOpXattrs:
+		op.Attr.Xattrs = v.xattrs()
+	case tagOpMask:
+		op.Mask = AttrMask(v.uint())
+	case tagOpTime:
+		op.Time = v.int()
+	case tagOpIno:
+		op.Ino = v.uint()
+	}
+}
+
+// entry tags.
+const (
+	tagEntryJID = iota + 1
+	tagEntryTime
+	tagEntryDevice
+	tagEntryN
+	tagEntryActor
+	tagEntryType
+	tagEntryEnd
+	tagEntryNode
+)
+
+// AppendEntry appends the record of e to b.
+func AppendEntry(b []byte, e *Entry) []byte {
+	return seal(b, func(w *fields) {
+		w.uint(tagEntryJID, uint64(e.JID))
+		w.int(tagEntryTime, e.Time)
+		w.uint(tagEntryDevice, uint64(e.Op.Device))
+		w.uint(tagEntryN, e.Op.N)
+		w.uint(tagEntryActor, uint64(e.Actor))
+		w.uint(tagEntryType, uint64(e.Type))
+		w.flag(tagEntryEnd, e.End)
+		var inner fields
+		inner.node(&e.Node)
+		w.put(tagEntryNode, inner.b)
+	})
+}
+
+// DecodeEntry reads what AppendEntry wrote.
+func DecodeEntry(b []byte) (Entry, error) {
+	var e Entry
+	err := unseal("entry", b, e.field)
+	return e, err
+}
+
+func (e *Entry) field(tag byte, v value) {
+	switch tag {
+	case tagEntryJID:
+		e.JID = JID(v.uint())
+	case tagEntryTime:
+		e.Time = v.int()
+	case tagEntryDevice:
+		e.Op.Device = DeviceID(v.uint())
+	case tagEntryN:
+		e.Op.N = v.uint()
+	case tagEntryActor:
+		e.Actor = AccountID(v.uint())
+	case tagEntryType:
+		e.Type = OpType(v.uint())
+	case tagEntryEnd:
+		e.End = true
+	case tagEntryNode:
+		if !eachField(v.b, e.Node.field) {
+			v.fail()
+		}
+	}
+}
+
+// fields builds a field list. Its methods leave out zero values.
+type fields struct{ b []byte }
+
+func (w *fields) put(tag byte, v []byte) {
+	w.b = append(w.b, tag)
+	w.b = binary.AppendUvarint(w.b, uint64(len(v)))
+	w.b = append(w.b, v...)
+}
+
+func (w *fields) uint(tag byte, v uint64) {
+	if v != 0 {
+		var tmp [binary.MaxVarintLen64]byte
+		w.put(tag, binary.AppendUvarint(tmp[:0], v))
+	}
+}
+
+func (w *fields) int(tag byte, v int64) { w.uint(tag, uint64(v)<<1^uint64(v>>63)) }
+
+func (w *fields) flag(tag byte, v bool) {
+	if v {
+		w.put(tag, nil)
+	}
+}
+
+func (w *fields) text(tag byte, v string) {
+	if v != "" {
+		w.put(tag, []byte(v))
+	}
+}
+
+func (w *fields) id(tag byte, v NodeID) {
+	if v != (NodeID{}) {
+		w.put(tag, v[:])
+	}
+}
+
+func (w *fields) chunks(tag byte, ids []ChunkID) {
+	if len(ids) == 0 {
+		return
+	}
+	w.b = append(w.b, tag)
+	w.b = binary.AppendUvarint(w.b, uint64(len(ids)*len(ChunkID{})))
+	for _, id := range ids {
+		w.b = append(w.b, id[:]...)
+	}
+}
+
+func (w *fields) xattrs(tag byte, m map[string][]byte) {
+	if len(m) == 0 {
+		return
+	}
+	var v []byte
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		v = appendBytes(appendBytes(v, []byte(k)), m[k])
+	}
+	w.put(tag, v)
+}
+
+func appendBytes(b, v []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
+}
+
+func cutBytes(b []byte) (v, rest []byte, ok bool) {
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n > uint64(len(b)-k) {
+		return nil, nil, false
+	}
+	return b[k : k+int(n)], b[k+int(n):], true
+}
+
+// A value is one field's bytes while they are decoded. A bad one marks the whole record bad.
+type value struct {
+	b   []byte
+	bad *bool
+}
+
+func (v value) fail() { *v.bad = true }
+
+func (v value) uint() uint64 {
+	n, k := binary.Uvarint(v.b)
+	if k <= 0 || k != len(v.b) {
+		v.fail()
+	}
+	return n
+}
+
+func (v value) int() int64 {
+	u := v.uint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (v value) id(dst *NodeID) {
+	if len(v.b) != len(dst) {
+		v.fail()
+		return
+	}
+	copy(dst[:], v.b)
+}
+
+func (v value) chunks() []ChunkID {
+	const n = len(ChunkID{})
+	if len(v.b)%n != 0 || len(v.b) > MaxChunks*n {
+		v.fail()
+		return nil
+	}
+	if len(v.b) == 0 {
+		return nil
+	}
+	ids := make([]ChunkID, len(v.b)/n)
+	for i := range ids {
+		copy(ids[i][:], v.b[i*n:])
+	}
+	return ids
+}
+
+func (v value) xattrs() map[string][]byte {
+	if len(v.b) == 0 {
+		return nil
+	}
+	m := make(map[string][]byte)
+	for b := v.b; len(b) > 0; {
+		k, rest, ok := cutBytes(b)
+		if !ok {
+			v.fail()
+			return nil
+		}
+		val, rest, ok := cutBytes(rest)
+		if !ok {
+			v.fail()
+			return nil
+		}
+		m[string(k)] = slices.Clone(val)
+		b = rest
+	}
+	return m
+}
+
+func seal(b []byte, write func(*fields)) []byte {
+	start := len(b)
+	w := fields{append(b, recordVersion)}
+	write(&w)
+	return binary.LittleEndian.AppendUint32(w.b, crc32.Checksum(w.b[start:], castagnoli))
+}
+
+func unseal(what string, b []byte, field func(byte, value)) error {
+	if len(b) < 5 {
+		return fmt.Errorf("%w: %s record of %d bytes", ErrCorrupt, what, len(b))
+	}
+	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return fmt.Errorf("%w: %s record does not match its checksum", ErrCorrupt, what)
+	}
+	if body[0] != recordVersion {
+		return fmt.Errorf("%w: %s record of version %d", ErrVersion, what, body[0])
+	}
+	if !eachField(body[1:], field) {
+		return fmt.Errorf("%w: %s record does not parse", ErrCorrupt, what)
+	}
+	return nil
+}
+
+// eachField hands every field to fn and reports whether all of it made sense.
+func eachField(b []byte, fn func(byte, value)) bool {
+	bad := false
+	last := byte(0)
+	for len(b) > 0 {
+		tag := b[0]
+		v, rest, ok := cutBytes(b[1:])
+		if !ok || tag <= last {
+			return false
+		}
+		fn(tag, value{v, &bad})
+		if bad {
+			return false
+		}
+		last, b = tag, rest
+	}
+	return true
+}

@@ -1,0 +1,89 @@
+package server
+
+import (
+	"context"
+
+	"github.com/dbfs/dbfs"
+)
+
+// Store is all that an engine under the server must do. The server's rules are written
+// once, over this; an engine only maps rows. storetest holds the suite that each passes.
+type Store interface {
+	// Update runs fn with exclusive rights on a namespace: no other Update of the same
+	// one overlaps it, and what it wrote appears whole or, if it fails, not at all. Engines
+	// run fn again after a conflict, so it must have no other effects. When Update has
+	// returned nil the writes survive a loss of power.
+	Update(ctx context.Context, ns dbfs.NamespaceID, fn func(Tx) error) error
+
+	// View runs fn on a consistent snapshot of a namespace.
+	View(ctx context.Context, ns dbfs.NamespaceID, fn func(ReadTx) error) error
+
+	// Get returns a row of a table that spans namespaces; dbfs.ErrNotExist.
+	Get(ctx context.Context, table Table, key []byte) ([]byte, error)
+
+	// Scan returns up to limit rows whose keys begin with prefix and come after the
+	// given key, in order.
+	Scan(ctx context.Context, table Table, prefix, after []byte, limit int) ([]Row, error)
+
+	// CAS replaces the value of one row if it is still old; nil stands for "no row". It
+	// reports whether it did. Durable like Update.
+	CAS(ctx context.Context, table Table, key, old, new []byte) (bool, error)
+
+	Close() error
+}
+
+// ReadTx reads one namespace. Missing rows are dbfs.ErrNotExist.
+type ReadTx interface {
+	Head() (Head, error)
+	Node(id dbfs.NodeID) (dbfs.Node, error) // also deleted ones
+	Child(parent dbfs.NodeID, key string) (dbfs.NodeID, error)
+	HasChild(parent dbfs.NodeID) (bool, error)
+	Log(after dbfs.JID, limit int) ([]dbfs.Entry, error)     // in order
+	Nodes(after dbfs.NodeID, limit int) ([]dbfs.Node, error) // in order of id, also deleted ones
+	Device(dev dbfs.DeviceID) (DeviceState, error)
+}
+
+// Tx reads and writes one namespace. Reads see the transaction's own writes.
+type Tx interface {
+	ReadTx
+	SetHead(Head) error
+	PutNode(*dbfs.Node) error
+	PutChild(parent dbfs.NodeID, key string, id dbfs.NodeID) error
+	DelChild(parent dbfs.NodeID, key string) error
+	AppendLog([]dbfs.Entry) error
+	PutDevice(dev dbfs.DeviceID, d DeviceState) error
+}
+
+// Head is the state of a namespace's log.
+type Head struct {
+	Epoch uint32
+	JID   dbfs.JID // the last entry
+	Floor dbfs.JID // the lowest cursor still served
+}
+
+// DeviceState is what the server remembers of a device's last batch, so that a repeated
+// one gets the same answer, refusals included.
+type DeviceState struct {
+	Seq     uint64
+	Digest  [32]byte // of the batch's ops
+	First   dbfs.JID // the entries it became …
+	Last    dbfs.JID // … both zero when it was refused
+	Refused *dbfs.RefusedError
+}
+
+// A Table holds rows that belong to no namespace. Each row stands alone: there are no
+// transactions over several.
+type Table uint8
+
+const (
+	TableServer    Table = iota + 1 // the server's own keys and settings
+	TableAccount                    // account id -> account
+	TableDevice                     // token hash -> device
+	TableNamespace                  // namespace id -> name, owner
+	TableMember                     // account id, namespace id -> role
+	TableChunk                      // chunk id, domain -> where it is
+	TableGrant                      // object name -> who may write it until when
+)
+
+// Row is a row of a Table.
+type Row struct{ Key, Value []byte }

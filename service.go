@@ -1,0 +1,76 @@
+package dbfs
+
+import (
+	"context"
+	"time"
+)
+
+// Meta is the metadata service as one device sees it. remote.Client is the far end of
+// a connection, server.Session the thing itself; one suite tests both. All methods may
+// be called from several goroutines. Errors: ErrAuth, ErrForbidden, ErrReadOnly,
+// ErrOffline (try again), ErrInvalid (do not).
+type Meta interface {
+	// Namespaces lists what the account may read, its own root first.
+	Namespaces(ctx context.Context) ([]Namespace, error)
+
+	// Commit appends the batch to the log, whole or not at all, and returns the entries
+	// it became, in order. It is idempotent by (Device, Seq). Besides the errors above:
+	// *RefusedError, *NeedChunksError, ErrReset, ErrStaleSeq.
+	Commit(ctx context.Context, ns NamespaceID, batch Batch) ([]Entry, error)
+
+	// Log returns entries after a cursor in order, whole batches, at most about limit of
+	// them; ErrReset when the cursor cannot be continued.
+	Log(ctx context.Context, ns NamespaceID, after Cursor, limit int) (LogPage, error)
+
+	// Tree lists the nodes that are not deleted, in order of NodeID, starting after the
+	// given one (RootNode: at the beginning; the root itself is not listed). It reads the
+	// present, so a listing that took a while is made whole by applying the log from
+	// the first page's Cursor on.
+	Tree(ctx context.Context, ns NamespaceID, after NodeID, limit int) (TreePage, error)
+}
+
+// A LogPage is a run of entries. Next is the cursor after them.
+type LogPage struct {
+	Entries []Entry `json:"entries"`
+	Next    Cursor  `json:"next"`
+	Head    JID     `json:"head"`
+	More    bool    `json:"more,omitempty"`
+}
+
+// A TreePage is a run of nodes. Cursor is the log's end when the page was read.
+type TreePage struct {
+	Nodes  []Node `json:"nodes"`
+	Next   NodeID `json:"next,omitzero"` // pass as after
+	Cursor Cursor `json:"cursor"`
+	More   bool   `json:"more,omitempty"`
+}
+
+// Notifier tells a device that namespaces have moved.
+type Notifier interface {
+	// Wait returns when the log of one of the namespaces goes beyond the cursor given for
+	// it, or after about timeout with nothing changed. It carries no data: what it
+	// says is a hint, and a hint may be lost, doubled or late.
+	Wait(ctx context.Context, at map[NamespaceID]Cursor, timeout time.Duration) (Hint, error)
+}
+
+// A Hint is what a poll was answered.
+type Hint struct {
+	Changed []NamespaceID `json:"changed"`
+	Retry   time.Duration `json:"retry,omitempty"` // wait so long before polling again
+	Herd    time.Duration `json:"herd,omitempty"`  // after losing the connection, spread the first try over this
+}
+
+// ChunkStore is where chunks are kept beyond this machine, as a device sees it. Wrapping
+// one gives retry, limits, caches and faults. All methods may be called from several
+// goroutines. Buffers handed in are not kept; buffers handed out are the caller's.
+type ChunkStore interface {
+	// Check asks for receipts: receipts[i] is empty where refs[i] has to be Put.
+	Check(ctx context.Context, ns NamespaceID, refs []ChunkRef) ([]Receipt, error)
+
+	// Put stores a chunk. It checks raw against ref first and never stores anything else.
+	Put(ctx context.Context, ns NamespaceID, ref ChunkRef, raw []byte) (Receipt, error)
+
+	// Get returns the bytes of a chunk, verified. ErrCorrupt: what is stored is not it.
+	// ErrNotExist: the server has no such chunk within this namespace's reach.
+	Get(ctx context.Context, ns NamespaceID, ref ChunkRef) ([]byte, error)
+}
