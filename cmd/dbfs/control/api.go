@@ -1,0 +1,286 @@
+// Package control is the daemon's control socket: what can be asked of a running
+// daemon, the server end that the daemon opens, and the client end that the tool uses.
+//
+// A socket is HTTP with JSON bodies over a Unix socket of mode 0600. Whoever connects
+// is known by its uid, which the kernel vouches for; only the socket's owner and root
+// are answered. A reply is one JSON object, or, where it grows while it is made (a
+// stream), JSON lines of which the last says how it ended; stream.go draws them. An
+// error is a kind from a closed list, a message, and where there is one the next thing
+// to do.
+//
+// A drive path names a place in the drive independent of where it is mounted: "/a/b"
+// counts from the top of the user's tree, "team:/a/b" from the top of the namespace
+// "team". All paths in this package are drive paths unless they say otherwise.
+package control
+
+import (
+	"time"
+
+	"github.com/dbfs/dbfs"
+)
+
+// APIVersion is the version of everything in this package; it is the first part of
+// every request's path. Fields may be added within a version, never changed.
+const APIVersion = 1
+
+// A SyncWord says how far a file, or the whole drive, is from what the server has.
+type SyncWord string
+
+const (
+	UpToDate    SyncWord = "up-to-date"
+	Pending     SyncWord = "pending" // changed here, its turn has not come
+	Uploading   SyncWord = "uploading"
+	Downloading SyncWord = "downloading"
+	Conflicted  SyncWord = "conflicted" // a copy that a conflict made
+	Ignored     SyncWord = "ignored"
+	Failed      SyncWord = "error"
+)
+
+// A Residency says how much of a file's bytes are on this device.
+type Residency string
+
+const (
+	OnlineOnly Residency = "online-only"
+	Partial    Residency = "partial"
+	Local      Residency = "local"
+	Pinned     Residency = "pinned"
+)
+
+// A Link says whether the daemon talks to its server.
+type Link string
+
+const (
+	Online     Link = "online"
+	Offline    Link = "offline"
+	Paused     Link = "paused"
+	Connecting Link = "connecting" // not tried yet
+)
+
+// Version says what is running.
+type Version struct {
+	Version string `json:"version"` // of the program
+	Commit  string `json:"commit,omitempty"`
+	Go      string `json:"go"`
+	API     int    `json:"api"`
+	PID     int    `json:"pid,omitempty"` // of the daemon; zero for the tool itself
+}
+
+// Status is the state of a daemon in one screen.
+type Status struct {
+	Version Version   `json:"version"`
+	Profile string    `json:"profile"`
+	Account string    `json:"account,omitempty"`
+	Server  string    `json:"server"`              // base URL, or "embedded"
+	Mount   string    `json:"mount,omitempty"`     // absolute local path
+	Since   time.Time `json:"since"`               // when the daemon started
+	State   string    `json:"state_dir,omitempty"` // where unsent data lives
+
+	Sync       Sync              `json:"sync"`
+	Namespaces []NamespaceStatus `json:"namespaces"`
+	Cache      CacheStatus       `json:"cache"`
+	Search     SearchStatus      `json:"search"`
+	Attention  []Attention       `json:"attention"` // what needs a person; oldest first
+}
+
+// Synced reports whether everything that was changed here is at the server.
+func (s *Status) Synced() bool { return s.Sync.Ops == 0 }
+
+// Sync is what is on its way.
+type Sync struct {
+	Word SyncWord `json:"state"`
+	Link Link     `json:"link"`
+
+	Ops   int   `json:"ops"`   // edits the server has not accepted yet
+	Files int   `json:"files"` // files among them
+	Bytes int64 `json:"bytes"` // of content still to send
+	Rate  int64 `json:"rate"`  // bytes a second, of late
+	Down  int64 `json:"down"`  // bytes a second being fetched
+
+	Oldest      time.Time `json:"oldest,omitzero"`       // when the oldest unsent edit was made
+	PausedUntil time.Time `json:"paused_until,omitzero"` // zero while paused: until resumed
+	LastError   string    `json:"last_error,omitempty"`  // of the last try, empty once one succeeded
+	Retry       time.Time `json:"retry,omitzero"`        // when the next try is
+}
+
+// NamespaceStatus is one namespace as this device has it.
+type NamespaceStatus struct {
+	ID        dbfs.NamespaceID `json:"id"`
+	Name      string           `json:"name"`
+	Role      dbfs.Role        `json:"role"`
+	Cursor    dbfs.Cursor      `json:"cursor"`             // everything up to there is applied here
+	Confirmed time.Time        `json:"confirmed,omitzero"` // when the server last said so
+	Nodes     int64            `json:"nodes,omitempty"`
+	Ops       int              `json:"ops"`               // edits waiting
+	Loading   bool             `json:"loading,omitempty"` // its tree is being listed for the first time
+}
+
+// CacheStatus is the use of the local disk, in bytes.
+type CacheStatus struct {
+	Used         int64 `json:"used"`   // clean, evictable
+	Budget       int64 `json:"budget"` // of Used
+	Pinned       int64 `json:"pinned"`
+	Unsent       int64 `json:"unsent"` // not yet at the server, never evicted
+	UnsentBudget int64 `json:"unsent_budget"`
+	Fetched      int64 `json:"fetched"` // since the start
+	Evicted      int64 `json:"evicted"` // since the start
+	Hits         int64 `json:"hits"`
+	Misses       int64 `json:"misses"`
+}
+
+// SearchStatus is the state of the full-text index.
+type SearchStatus struct {
+	Word      string        `json:"state"` // "current", "indexing", "off" or "error"
+	Documents int64         `json:"documents"`
+	Waiting   int64         `json:"waiting"`   // changed files not indexed yet
+	Bytes     int64         `json:"bytes"`     // of the index on disk
+	Behind    time.Duration `json:"behind_ns"` // age of the oldest change not indexed
+}
+
+// Attention is something that a person should look at.
+type Attention struct {
+	Kind    string    `json:"kind"` // "conflict", "error", "disk" …
+	Message string    `json:"message"`
+	Command string    `json:"command,omitempty"` // what to type next
+	Path    string    `json:"path,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+}
+
+// FileStatus is one file, directory or symlink as this device has it.
+type FileStatus struct {
+	Path      string           `json:"path"`
+	Name      string           `json:"name"`
+	Kind      dbfs.Kind        `json:"kind"`
+	Size      int64            `json:"size"`
+	Mode      uint32           `json:"mode"` // permission bits
+	ModTime   time.Time        `json:"mtime"`
+	Target    string           `json:"target,omitempty"` // of a symlink
+	Namespace dbfs.NamespaceID `json:"namespace"`
+	Node      dbfs.NodeID      `json:"node"`
+	Rev       dbfs.JID         `json:"rev"` // the last entry that changed it; 0: the server has not seen it
+
+	Sync       SyncWord  `json:"sync"`
+	Residency  Residency `json:"residency"`
+	LocalBytes int64     `json:"local_bytes"`
+	Reason     string    `json:"reason,omitempty"` // why it is not up to date, in a sentence
+}
+
+// ListRequest asks for what is in a directory, in order of name.
+type ListRequest struct {
+	Path      string `json:"path"`
+	Recursive bool   `json:"recursive,omitempty"` // parents before their children
+}
+
+// WaitRequest asks to be told when what is below Path is at the server.
+type WaitRequest struct {
+	Path string `json:"path"` // "/": everything
+}
+
+// Progress is how far something has got. A zero total is not known.
+type Progress struct {
+	Done  int64  `json:"done"` // bytes
+	Total int64  `json:"total"`
+	Files int64  `json:"files"` // still to do
+	Rate  int64  `json:"rate"`  // bytes a second
+	Item  string `json:"item,omitempty"`
+	Phase string `json:"phase,omitempty"` // what is being done, in a word or two
+}
+
+// WaitResult says up to where the server has everything.
+type WaitResult struct {
+	Namespaces []NamespaceStatus `json:"namespaces"`
+}
+
+// SearchRequest asks for the best files for a query.
+type SearchRequest struct {
+	Query string `json:"query"`
+	Path  string `json:"path,omitempty"`  // only below
+	Limit int    `json:"limit,omitempty"` // zero: 20
+}
+
+// SearchResult is the answer, best first.
+type SearchResult struct {
+	Hits    []Hit         `json:"hits"`
+	Total   int           `json:"total"` // how many files match
+	Elapsed time.Duration `json:"elapsed_ns"`
+	Behind  time.Duration `json:"behind_ns"` // how old the index is
+	Waiting int64         `json:"waiting"`   // changed files not indexed yet
+}
+
+// A Hit is a file that answers a query.
+type Hit struct {
+	Path      string    `json:"path"`
+	Local     string    `json:"local,omitempty"` // where it is in the mount; the tool adds it
+	Score     float64   `json:"score"`
+	Size      int64     `json:"size"`
+	ModTime   time.Time `json:"mtime"`
+	Residency Residency `json:"residency"`
+	Snippet   string    `json:"snippet,omitempty"`
+	Spans     [][2]int  `json:"spans,omitempty"` // what to highlight in Snippet: byte ranges
+}
+
+// GrepMode says what a grep is to report.
+type GrepMode string
+
+const (
+	GrepLines GrepMode = ""      // every matching line
+	GrepFiles GrepMode = "files" // the files that have one
+	GrepCount GrepMode = "count" // how many lines of each file match
+)
+
+// GrepRequest asks for the lines that match one of the patterns.
+type GrepRequest struct {
+	Patterns   []string `json:"patterns"` // Go regular expressions
+	Path       string   `json:"path,omitempty"`
+	Globs      []string `json:"globs,omitempty"` // as in ripgrep: "!" in front excludes, the last one that matches decides
+	IgnoreCase bool     `json:"ignore_case,omitempty"`
+	Word       bool     `json:"word,omitempty"`
+	Fixed      bool     `json:"fixed,omitempty"` // the patterns are plain text
+	Before     int      `json:"before,omitempty"`
+	After      int      `json:"after,omitempty"`
+	Mode       GrepMode `json:"mode,omitempty"`
+}
+
+// A GrepEvent is one line of a file, or for the other modes one file. The lines of a
+// file come together and in order.
+type GrepEvent struct {
+	Path    string   `json:"path"`
+	Line    int64    `json:"line,omitempty"`    // counted from 1
+	Offset  int64    `json:"offset,omitempty"`  // of the line in the file, in bytes
+	Text    []byte   `json:"text,omitempty"`    // the line, with its newline if it has one
+	Spans   [][2]int `json:"spans,omitempty"`   // the matches: byte ranges of Text
+	Context bool     `json:"context,omitempty"` // a line near a match
+	Count   int64    `json:"count,omitempty"`   // GrepCount: matching lines
+}
+
+// GrepSummary says how complete the answer is. All but the last are counts of files.
+type GrepSummary struct {
+	Considered  int64         `json:"considered"`   // below the path and let through by the globs
+	Candidates  int64         `json:"candidates"`   // that the index could not rule out
+	Searched    int64         `json:"searched"`     // whose bytes were read
+	Matched     int64         `json:"matched"`      //
+	Lines       int64         `json:"lines"`        // that match
+	NotSearched int64         `json:"not_searched"` // whose text is not on this device
+	Bytes       int64         `json:"bytes"`        // read
+	Elapsed     time.Duration `json:"elapsed_ns"`
+}
+
+// A Conflict is a copy that was made because two devices changed the same thing. First
+// to reach the server kept the name.
+type Conflict struct {
+	Path     string    `json:"path"`               // of the copy
+	Original string    `json:"original,omitempty"` // what it is a copy of, if that is still there
+	Device   string    `json:"device,omitempty"`   // whose version the copy is
+	Time     time.Time `json:"time"`
+	Size     int64     `json:"size"`
+}
+
+// PauseRequest stops transfers. File access goes on.
+type PauseRequest struct {
+	For time.Duration `json:"for_ns"` // zero: until resumed
+}
+
+// UmountRequest ends a daemon. What is unsent is kept and sent by the next one.
+type UmountRequest struct {
+	Wait  bool `json:"wait,omitempty"`  // first send everything
+	Force bool `json:"force,omitempty"` // take the mount away from programs that still use it
+}

@@ -1,0 +1,51 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Daemon is what can be asked of a running daemon. The daemon itself is one, and Client
+// is one at the far end of a socket. All methods may be called from several goroutines
+// and end when their context does. Functions handed in are called from one goroutine at
+// a time; when one returns an error the method ends with it.
+//
+// Errors are the root package's: ErrNotExist for a path that is not there, ErrInvalid
+// for a request that makes no sense, ErrBusy for an unmount while the drive is in use.
+// An *Error may carry a hint and a path besides.
+type Daemon interface {
+	Version(ctx context.Context) (Version, error)
+	Status(ctx context.Context) (*Status, error)
+
+	// FileStatus tells about one path.
+	FileStatus(ctx context.Context, path string) (*FileStatus, error)
+	// List tells about what is in a directory, and about a file by itself.
+	List(ctx context.Context, req ListRequest, emit func(*FileStatus) error) error
+
+	// Wait returns when every change made below a path before the call is at the server
+	// for good. It calls progress a few times a second at most.
+	Wait(ctx context.Context, req WaitRequest, progress func(Progress) error) (*WaitResult, error)
+
+	Search(ctx context.Context, req SearchRequest) (*SearchResult, error)
+	// Grep hands over matches as they are found, file by file in order of path.
+	Grep(ctx context.Context, req GrepRequest, emit func(*GrepEvent) error) (*GrepSummary, error)
+
+	// Conflicts lists the conflicted copies in the drive, oldest first.
+	Conflicts(ctx context.Context) ([]Conflict, error)
+
+	// Pause stops transfers for a while, or with zero until Resume.
+	Pause(ctx context.Context, d time.Duration) error
+	Resume(ctx context.Context) error
+
+	// Umount takes the mount away, after it has stored, and if asked sent, what is unsent. A
+	// daemon whose Umount has returned nil ends by itself; the running reply is finished first.
+	Umount(ctx context.Context, req UmountRequest, progress func(Progress) error) error
+}
+
+// Host is a Daemon that has its server inside, or that lends out its connection to it.
+// The socket passes requests below /v1/server/ on to ServerHandler, with that prefix
+// removed; whoever may use the socket acts there as the daemon's device.
+type Host interface {
+	ServerHandler() http.Handler
+}
