@@ -15,16 +15,19 @@ const (
 	// compress, the rest is not tried.
 	sampleLen = 64 << 10
 
-	// coders is how many goroutines compress or decompress at once; others wait. Each
-	// coder holds about 4 MiB.
+	// coders is how many goroutines compress or decompress at once; others wait.
 	coders = 2
+
+	// window is how far back in a chunk a repetition is found, in bytes. A whole chunk's
+	// would cost each coder 3 MiB more for no better result: the tables forget as fast.
+	window = 1 << 20
 )
 
 // The coders are made at the first use and live as long as the process. They are safe for
 // concurrent use. A frame can never unpack to more than a chunk, nor ask for a larger window.
 var (
 	encoder = sync.OnceValue(func() *zstd.Encoder {
-		return must(zstd.NewWriter(nil, zstd.WithEncoderConcurrency(coders), zstd.WithWindowSize(dbfs.ChunkSize),
+		return must(zstd.NewWriter(nil, zstd.WithEncoderConcurrency(coders), zstd.WithWindowSize(window),
 			zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false)))
 	})
 	decoder = sync.OnceValue(func() *zstd.Decoder {
