@@ -1,0 +1,95 @@
+package journal
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dbfs/dbfs"
+)
+
+// The two suffixes that reconciling gives. A copy holds bytes that lost against another
+// device's edit of the same file; a name conflict is a file of its own whose name was taken.
+const (
+	conflictedCopy = "conflicted copy"
+	nameConflict   = "name conflict"
+)
+
+// suffix matches what conflictName appends, so that a conflict of a conflict replaces it
+// instead of nesting.
+var suffix = regexp.MustCompile(` \((?:conflicted copy|name conflict), [^()]* \d{4}-\d{2}-\d{2}(?: \d+)?\)$`)
+
+// conflictName returns the name that a file called name gets when it has to step aside:
+// "stem (conflicted copy, DEVICE 2026-05-01).ext", with a number from the second try on.
+// A dotfile has the suffix at its end. The result is never longer than dbfs.MaxName.
+func conflictName(name, what, device string, when time.Time, try int) string {
+	stem, ext := splitExt(name)
+	stem = suffix.ReplaceAllString(stem, "")
+	tail := fmt.Sprintf(" (%s, %s %s", what, cleanDevice(device), when.UTC().Format(time.DateOnly))
+	if try > 1 {
+		tail += fmt.Sprintf(" %d", try)
+	}
+	tail += ")" + ext
+	return cut(stem, dbfs.MaxName-len(tail)) + tail
+}
+
+// splitExt cuts the extension off, unless it is all there is, or too long to be one.
+func splitExt(name string) (stem, ext string) {
+	ext = path.Ext(name)
+	if ext == name || len(ext) > 20 || strings.HasPrefix(name, ".") && strings.Count(name, ".") == 1 {
+		return name, ""
+	}
+	return strings.TrimSuffix(name, ext), ext
+}
+
+// cleanDevice leaves of a device's name what may stand inside the parentheses of a file name.
+func cleanDevice(device string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r < ' ' || strings.ContainsRune(`/\:*?"<>|()`, r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, device)
+	if clean = strings.TrimSpace(cut(clean, 40)); clean == "" {
+		return "another device"
+	}
+	return clean
+}
+
+// cut shortens s to at most n bytes, at a rune's border.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// A Notice tells the user what reconciling did to one of the user's edits.
+type Notice struct {
+	Time   time.Time   `json:"time"`
+	What   NoticeKind  `json:"what"`
+	Node   dbfs.NodeID `json:"node"`             // what the edit became
+	Other  dbfs.NodeID `json:"other,omitzero"`   // what it collided with
+	Name   string      `json:"name"`             // as the user called it
+	Became string      `json:"became,omitempty"` // its name now, if another
+}
+
+// A NoticeKind says what happened. Copies and renames stay listed until somebody resolves
+// them; the others only go to the log.
+type NoticeKind string
+
+const (
+	NoticeCopy    NoticeKind = "conflicted-copy" // both edited: these bytes are in a copy beside the other's
+	NoticeRename  NoticeKind = "name-conflict"   // the name was taken: this file has another one
+	NoticeRevive  NoticeKind = "revived"         // deleted there, edited here: it is back
+	NoticeDropped NoticeKind = "dropped"         // the other's move or edit stands, this move or delete does not
+)
+
+// Lasting reports whether somebody should look at the result.
+func (k NoticeKind) Lasting() bool { return k == NoticeCopy || k == NoticeRename }

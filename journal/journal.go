@@ -1,0 +1,265 @@
+// Package journal keeps the user's unsent edits, the view they make, and the rules of
+// reconciling them with what others did.
+//
+// An edit is recorded in the metadata database before the user is told that it is done,
+// is sent with others in a batch, and leaves the journal when the namespace's log shows
+// it. The view is the tree (what the server said) with the pending edits laid on top; it
+// is what every reader sees, and never stored. When the log brings other devices' entries,
+// the pending edits are reconciled with them, one by one, in one transaction with the tree.
+//
+// There is one Journal per namespace. Readers and editors may come from any goroutine;
+// the calls that speak for the server (Batch, Refused, Advance, the Listing) from one.
+package journal
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/dbfs/dbfs"
+)
+
+// Tree is what the journal wants of the tree below it. Its methods work inside the given
+// transaction; cache.Tree says more about each.
+type Tree interface {
+	Load(txn dbfs.Txn) (dbfs.Cursor, error)
+	SetCursor(txn dbfs.Txn, c dbfs.Cursor) error
+	Node(txn dbfs.Txn, id dbfs.NodeID) (dbfs.Node, error)
+	Child(txn dbfs.Txn, parent dbfs.NodeID, name string) (dbfs.NodeID, error)
+	Children(txn dbfs.Txn, parent dbfs.NodeID, after string, fn func(name string, id dbfs.NodeID) bool) error
+	Nodes(txn dbfs.Txn, after dbfs.NodeID, fn func(dbfs.Node) bool) error
+	Put(txn dbfs.Txn, n dbfs.Node, newIno func() uint64) error
+	SetIno(txn dbfs.Txn, id dbfs.NodeID, ino uint64) error
+	Bind(txn dbfs.Txn, ino uint64, id dbfs.NodeID) error
+
+	PutNext(txn dbfs.Txn, n dbfs.Node, newIno func() uint64) error
+	Swap(txn dbfs.Txn, c dbfs.Cursor) error
+	ClearOthers(txn dbfs.Txn, limit int) (bool, error)
+}
+
+// Config is what a Journal is made of. All fields but Observe, Forget and Log are needed.
+type Config struct {
+	NS     dbfs.NamespaceID
+	KV     dbfs.KV
+	Tree   Tree
+	Device dbfs.DeviceID
+	Name   string // of this device, as conflicted copies show it
+
+	// Inodes sets n inode numbers aside; see cache.Inodes.Reserve.
+	Inodes  func(n int) (take func() uint64, err error)
+	RootIno uint64 // of the namespace's root directory; 0: one is taken and remembered
+
+	Clock func() time.Time
+
+	// Observe hears which nodes look different now. It is called with no lock held, in
+	// order for remote changes, and must only queue.
+	Observe func([]Change)
+	// Unpin hears which chunks no pending edit names any more, once that is durable.
+	Unpin func([]dbfs.ChunkRef)
+	Log   *slog.Logger
+}
+
+// A Change is a node that looks different now. Before or After is nil where there was or
+// is nothing to see.
+type Change struct {
+	Node          dbfs.NodeID
+	Before, After *dbfs.Node
+	Remote        bool        // another device's doing: the kernel does not know yet
+	Follow        dbfs.NodeID // not zero: open files of Node go on as this one
+}
+
+// Journal is one namespace as the user sees it, and the edits the server has yet to take.
+type Journal struct {
+	cfg     Config
+	log     *log
+	rootIno uint64
+
+	mu       sync.RWMutex // guards what follows
+	view     *view
+	pending  *pending
+	cursor   dbfs.Cursor
+	inflight *Batch              // sent or about to be, not yet seen in the log
+	nextN    uint64              // the next OpID.N
+	seq      uint64              // of the last batch
+	open     map[dbfs.NodeID]int // nodes somebody writes to: not sent before they are closed
+	needed   map[dbfs.ChunkID]int
+	unpin    []dbfs.ChunkRef // not needed any more, once the next Sync is through
+	notices  []Notice        // lasting ones, oldest first
+	moved    chan struct{}   // closed and replaced when pending, inflight or cursor change
+}
+
+// Open reads the journal of a namespace and makes its view.
+func Open(cfg Config) (*Journal, error) {
+	if cfg.Observe == nil {
+		cfg.Observe = func([]Change) {}
+	}
+	if cfg.Unpin == nil {
+		cfg.Unpin = func([]dbfs.ChunkRef) {}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	j := &Journal{
+		cfg: cfg, log: &log{cfg.NS}, view: newView(), pending: newPending(),
+		open: make(map[dbfs.NodeID]int), needed: make(map[dbfs.ChunkID]int), moved: make(chan struct{}),
+	}
+	if err := j.load(); err != nil {
+		return nil, fmt.Errorf("open the journal of namespace %s: %w", cfg.NS, err)
+	}
+	return j, nil
+}
+
+func (j *Journal) load() error {
+	take, err := j.cfg.Inodes(1)
+	if err != nil {
+		return err
+	}
+	return j.cfg.KV.Update(func(txn dbfs.Txn) error {
+		var err error
+		if j.cursor, err = j.cfg.Tree.Load(txn); err != nil {
+			return err
+		}
+		st, err := j.log.state(txn)
+		if err != nil {
+			return err
+		}
+		if st.rootIno == 0 {
+			if st.rootIno = j.cfg.RootIno; st.rootIno == 0 {
+				st.rootIno = take()
+			}
+			if err := j.log.setState(txn, st); err != nil {
+				return err
+			}
+			if err := j.cfg.Tree.Bind(txn, st.rootIno, dbfs.RootNode); err != nil {
+				return err
+			}
+		}
+		j.rootIno, j.nextN, j.seq = st.rootIno, st.nextN, st.seq
+		edits, err := j.log.edits(txn)
+		if err != nil {
+			return err
+		}
+		s := j.snapshot(txn)
+		for _, e := range edits {
+			j.pending.add(e)
+			j.need(e.op.Content)
+			e.leaves(s)
+			s.apply(&e.op)
+		}
+		if j.inflight, err = j.log.inflight(txn, j.pending); err != nil {
+			return err
+		}
+		if j.notices, err = j.log.notices(txn); err != nil {
+			return err
+		}
+		return s.err
+	})
+}
+
+// Close waits for readers and editors. The database belongs to the caller.
+func (j *Journal) Close() { j.mu.Lock(); defer j.mu.Unlock() }
+
+// NS returns the namespace.
+func (j *Journal) NS() dbfs.NamespaceID { return j.cfg.NS }
+
+// Cursor returns how far the tree has got. The zero Cursor: it has never been listed, and
+// a name that is not there is not known to be absent.
+func (j *Journal) Cursor() dbfs.Cursor {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.cursor
+}
+
+// Moved returns a channel that is closed when edits were recorded, sent or settled, or the cursor moved.
+func (j *Journal) Moved() <-chan struct{} {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.moved
+}
+
+// Sync returns when everything recorded so far survives a loss of power. Chunks that have
+// become free by then are handed to Unpin.
+func (j *Journal) Sync() error {
+	j.mu.Lock()
+	free := j.unpin
+	j.unpin = nil
+	j.mu.Unlock()
+	if err := j.cfg.KV.Sync(); err != nil {
+		j.mu.Lock()
+		j.unpin = append(free, j.unpin...)
+		j.mu.Unlock()
+		return fmt.Errorf("sync the journal: %w", err)
+	}
+	j.mu.RLock()
+	free = j.stillFree(free)
+	j.mu.RUnlock()
+	if len(free) > 0 {
+		j.cfg.Unpin(free)
+	}
+	return nil
+}
+
+func (j *Journal) stillFree(refs []dbfs.ChunkRef) []dbfs.ChunkRef {
+	var free []dbfs.ChunkRef
+	for _, r := range refs {
+		if j.needed[r.ID] == 0 {
+			free = append(free, r)
+		}
+	}
+	return free
+}
+
+// Needs reports whether a pending edit names the chunk.
+func (j *Journal) Needs(id dbfs.ChunkID) bool {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.needed[id] > 0
+}
+
+// need counts the chunks of a content as named by one more pending edit.
+func (j *Journal) need(c *dbfs.Content) {
+	if c == nil {
+		return
+	}
+	for _, r := range c.Refs() {
+		j.needed[r.ID]++
+	}
+}
+
+// release is need taken back.
+func (j *Journal) release(c *dbfs.Content) {
+	if c == nil {
+		return
+	}
+	for _, r := range c.Refs() {
+		if j.needed[r.ID]--; j.needed[r.ID] == 0 {
+			delete(j.needed, r.ID)
+			j.unpin = append(j.unpin, r)
+		}
+	}
+}
+
+// hasMoved wakes those who wait for Moved. Called with mu held.
+func (j *Journal) hasMoved() {
+	close(j.moved)
+	j.moved = make(chan struct{})
+}
+
+func (j *Journal) snapshot(txn dbfs.Txn) *snapshot {
+	return &snapshot{txn: txn, tree: j.cfg.Tree, view: j.view, rootIno: j.rootIno}
+}
+
+// read runs fn over a snapshot of the view.
+func (j *Journal) read(fn func(*snapshot) error) error {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.cfg.KV.View(func(txn dbfs.Txn) error {
+		s := j.snapshot(txn)
+		err := fn(s)
+		if s.err != nil {
+			return s.err
+		}
+		return err
+	})
+}

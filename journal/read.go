@@ -1,0 +1,210 @@
+package journal
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/dbfs/dbfs"
+)
+
+// Node returns a node of the view that is not deleted, or ErrNotExist.
+func (j *Journal) Node(id dbfs.NodeID) (dbfs.Node, error) {
+	var n dbfs.Node
+	err := j.read(func(s *snapshot) error {
+		var ok bool
+		if n, ok = s.node(id); !ok || n.Deleted {
+			return fmt.Errorf("node %s: %w", id, dbfs.ErrNotExist)
+		}
+		return nil
+	})
+	return n, err
+}
+
+// Child returns the node of that name in a directory. ErrNotExist means that something
+// says so; before the tree has been listed for the first time it is ErrOffline.
+func (j *Journal) Child(parent dbfs.NodeID, name string) (dbfs.Node, error) {
+	var n dbfs.Node
+	err := j.read(func(s *snapshot) error {
+		var ok bool
+		if n, ok = s.child(parent, name); ok {
+			return nil
+		}
+		if j.cursor == (dbfs.Cursor{}) {
+			return fmt.Errorf("%q: the namespace has not been listed yet: %w", name, dbfs.ErrOffline)
+		}
+		return fmt.Errorf("%q: %w", name, dbfs.ErrNotExist)
+	})
+	return n, err
+}
+
+// Children returns the nodes of a directory in order of their names' bytes.
+func (j *Journal) Children(dir dbfs.NodeID) ([]dbfs.Node, error) {
+	var all []dbfs.Node
+	err := j.read(func(s *snapshot) error {
+		s.children(dir, func(_ string, id dbfs.NodeID) bool {
+			if n, ok := s.node(id); ok {
+				all = append(all, n)
+			}
+			return s.err == nil
+		})
+		return nil
+	})
+	return all, err
+}
+
+// HasChild reports whether a directory has something in it.
+func (j *Journal) HasChild(dir dbfs.NodeID) (bool, error) {
+	found := false
+	err := j.read(func(s *snapshot) error {
+		found = s.hasChild(dir)
+		return nil
+	})
+	return found, err
+}
+
+// Lookup follows a slash-separated path from the namespace's root; "" and "." are the root.
+func (j *Journal) Lookup(p string) (dbfs.Node, error) {
+	n, err := j.Node(dbfs.RootNode)
+	for _, name := range strings.Split(strings.Trim(path.Clean("/"+p), "/"), "/") {
+		if err != nil || name == "" {
+			break
+		}
+		n, err = j.Child(n.ID, name)
+	}
+	return n, err
+}
+
+// Path returns a node's path from the namespace's root, without a leading slash; false if
+// it is not reachable.
+func (j *Journal) Path(id dbfs.NodeID) (string, bool) {
+	var parts []string
+	ok := true
+	err := j.read(func(s *snapshot) error {
+		for depth := 0; id != dbfs.RootNode; depth++ {
+			n, found := s.node(id)
+			if !found || n.Deleted || depth > maxDepth {
+				ok = false
+				return nil
+			}
+			parts = append(parts, n.Name)
+			id = n.Parent
+		}
+		return nil
+	})
+	if err != nil || !ok {
+		return "", false
+	}
+	for a, b := 0, len(parts)-1; a < b; a, b = a+1, b-1 {
+		parts[a], parts[b] = parts[b], parts[a]
+	}
+	return strings.Join(parts, "/"), true
+}
+
+// Nodes calls fn with every node of the view that is not deleted, in no order, in short
+// transactions, so that others may edit meanwhile: one that changes during the walk may
+// be seen in either state, and whoever needs to know observes.
+func (j *Journal) Nodes(fn func(dbfs.Node) bool) error {
+	const page = 1000
+	after, more := dbfs.RootNode, true
+	for more {
+		var nodes []dbfs.Node
+		err := j.read(func(s *snapshot) error {
+			return s.tree.Nodes(s.txn, after, func(n dbfs.Node) bool {
+				after = n.ID
+				if n, _ = s.node(n.ID); !n.Deleted {
+					nodes = append(nodes, n)
+				}
+				return len(nodes) < page
+			})
+		})
+		if err != nil {
+			return err
+		}
+		more = len(nodes) == page
+		for _, n := range nodes {
+			if !fn(n) {
+				return nil
+			}
+		}
+	}
+	for _, n := range j.overlay() {
+		if !fn(n) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// overlay returns the nodes that pending edits touch and that are not deleted.
+func (j *Journal) overlay() []dbfs.Node {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	var nodes []dbfs.Node
+	for _, n := range j.view.nodes {
+		if !n.Deleted {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// State says how one node stands with the server.
+type State struct {
+	Pending int  // edits of it that the server has not taken
+	Sent    bool // one of them is on its way
+	Open    bool // somebody writes to it
+}
+
+// StateOf returns how a node stands with the server.
+func (j *Journal) StateOf(id dbfs.NodeID) State {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	st := State{Open: j.open[id] > 0}
+	for _, e := range j.pending.byNode[id] {
+		st.Pending++
+		st.Sent = st.Sent || j.isSent(e)
+	}
+	return st
+}
+
+// Pending returns the edits the server has not taken, oldest first.
+func (j *Journal) Pending() []dbfs.Op {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	ops := make([]dbfs.Op, 0, len(j.pending.list))
+	for _, e := range j.pending.list {
+		ops = append(ops, e.op)
+	}
+	return ops
+}
+
+// Backlog sums up what the server has not taken.
+type Backlog struct {
+	Edits  int
+	Bytes  int64 // of the files that are to be written; their chunks may be there already
+	Oldest int64 // nanoseconds: when the oldest was made; 0: none
+}
+
+// Backlog returns what the server has not taken.
+func (j *Journal) Backlog() Backlog {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	b := Backlog{Edits: len(j.pending.list)}
+	for _, e := range j.pending.list {
+		if e.op.Content != nil {
+			b.Bytes += e.op.Content.Size
+		}
+		if e.op.Time != 0 && (b.Oldest == 0 || e.op.Time < b.Oldest) {
+			b.Oldest = e.op.Time
+		}
+	}
+	return b
+}
+
+// Notices returns the conflicts that somebody should look at, oldest first.
+func (j *Journal) Notices() []Notice {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return append([]Notice(nil), j.notices...)
+}

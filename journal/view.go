@@ -1,0 +1,291 @@
+package journal
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/dbfs/dbfs"
+)
+
+// view is what the pending edits made of the tree: the nodes they touched, and the names
+// those took or left. Everything else shows through from the tree.
+type view struct {
+	nodes map[dbfs.NodeID]dbfs.Node
+	names map[dbfs.NodeID]map[string]dbfs.NodeID // by parent; nobody: a name that was left
+}
+
+// nobody stands in names for a name that no longer leads anywhere. The root is nobody's child.
+var nobody = dbfs.RootNode
+
+func newView() *view {
+	return &view{make(map[dbfs.NodeID]dbfs.Node), make(map[dbfs.NodeID]map[string]dbfs.NodeID)}
+}
+
+func (v *view) clone() *view {
+	c := &view{maps.Clone(v.nodes), make(map[dbfs.NodeID]map[string]dbfs.NodeID, len(v.names))}
+	for parent, names := range v.names {
+		c.names[parent] = maps.Clone(names)
+	}
+	return c
+}
+
+// A snapshot reads a view over a tree within one transaction. Its first error sticks and
+// makes every later answer empty; whoever asked looks at err before using any of them.
+type snapshot struct {
+	txn     dbfs.Txn
+	tree    Tree
+	view    *view
+	rootIno uint64
+	err     error
+}
+
+// node returns a node that was ever there, deleted or not.
+func (s *snapshot) node(id dbfs.NodeID) (dbfs.Node, bool) {
+	if n, ok := s.view.nodes[id]; ok {
+		return n, true
+	}
+	return s.treeNode(id)
+}
+
+func (s *snapshot) treeNode(id dbfs.NodeID) (dbfs.Node, bool) {
+	if s.err != nil {
+		return dbfs.Node{}, false
+	}
+	n, err := s.tree.Node(s.txn, id)
+	switch {
+	case err == nil:
+	case !errors.Is(err, dbfs.ErrNotExist):
+		s.err = err
+		return n, false
+	case id == dbfs.RootNode: // the server has not said anything about it yet
+		n = dbfs.Node{Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755}}
+	default:
+		return n, false
+	}
+	if id == dbfs.RootNode {
+		n.Ino = s.rootIno
+	}
+	return n, true
+}
+
+// child returns the node that a name leads to.
+func (s *snapshot) child(parent dbfs.NodeID, name string) (dbfs.Node, bool) {
+	id, ok := s.view.names[parent][name]
+	if !ok {
+		if id, ok = s.treeChild(parent, name); !ok {
+			return dbfs.Node{}, false
+		}
+	}
+	if id == nobody {
+		return dbfs.Node{}, false
+	}
+	return s.node(id)
+}
+
+func (s *snapshot) treeChild(parent dbfs.NodeID, name string) (dbfs.NodeID, bool) {
+	if s.err != nil {
+		return nobody, false
+	}
+	id, err := s.tree.Child(s.txn, parent, name)
+	if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
+		s.err = err
+	}
+	return id, err == nil
+}
+
+// children calls fn with the nodes in a directory, in order of name, until it returns false.
+func (s *snapshot) children(parent dbfs.NodeID, fn func(name string, id dbfs.NodeID) bool) {
+	if s.err != nil {
+		return
+	}
+	ours := slices.Sorted(maps.Keys(s.view.names[parent]))
+	emit := func(name string) bool {
+		id := s.view.names[parent][name]
+		return id == nobody || fn(name, id)
+	}
+	on := true
+	err := s.tree.Children(s.txn, parent, "", func(name string, id dbfs.NodeID) bool {
+		for on && len(ours) > 0 && ours[0] < name {
+			on, ours = emit(ours[0]), ours[1:]
+		}
+		if len(ours) > 0 && ours[0] == name {
+			on, ours = on && emit(name), ours[1:]
+			return on
+		}
+		on = on && fn(name, id)
+		return on
+	})
+	for ; on && len(ours) > 0; ours = ours[1:] {
+		on = emit(ours[0])
+	}
+	if err != nil {
+		s.err = err
+	}
+}
+
+func (s *snapshot) hasChild(dir dbfs.NodeID) bool {
+	found := false
+	s.children(dir, func(string, dbfs.NodeID) bool {
+		found = true
+		return false
+	})
+	return found
+}
+
+// apply lays one more edit over the view. It does what the edit says: whether it may is
+// decided before, by edit.go for the user's and by reconcile.go for pending ones.
+func (s *snapshot) apply(op *dbfs.Op) {
+	n, _ := s.node(op.Node)
+	if v := op.Replace; v != nil {
+		if victim, ok := s.node(v.Node); ok {
+			applyTo(&victim, op)
+			s.set(victim)
+		}
+	}
+	applyTo(&n, op)
+	s.set(n)
+}
+
+// applyTo makes of one node what an edit makes of it: the edit's own node or its victim.
+func applyTo(n *dbfs.Node, op *dbfs.Op) {
+	n.CTime = op.Time
+	if op.Replace != nil && op.Replace.Node == n.ID && op.Node != n.ID {
+		n.Deleted, n.Revs.Place = true, dbfs.SelfRev
+		return
+	}
+	switch op.Type {
+	case dbfs.OpCreate:
+		*n = dbfs.Node{
+			ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount,
+			Revs: dbfs.Revs{Content: dbfs.SelfRev, Place: dbfs.SelfRev, Attr: dbfs.SelfRev}, CTime: op.Time, Ino: op.Ino,
+		}
+		if op.Content != nil {
+			n.Content = *op.Content
+		}
+	case dbfs.OpWrite:
+		n.Content, n.Attr.MTime, n.Revs.Content = *op.Content, op.Attr.MTime, dbfs.SelfRev
+	case dbfs.OpMove:
+		n.Parent, n.Name, n.Revs.Place = op.Parent, op.Name, dbfs.SelfRev
+	case dbfs.OpSetAttr:
+		setAttr(&n.Attr, op.Mask, op.Attr)
+		n.Revs.Attr = dbfs.SelfRev
+	case dbfs.OpDelete:
+		n.Deleted, n.Revs.Place = true, dbfs.SelfRev
+	case dbfs.OpRevive:
+		n.Deleted, n.Parent, n.Name, n.Revs.Place = false, op.Parent, op.Name, dbfs.SelfRev
+		if op.Content != nil {
+			n.Content, n.Revs.Content = *op.Content, dbfs.SelfRev
+		}
+	}
+}
+
+// setAttr copies the attributes in mask.
+func setAttr(dst *dbfs.Attr, mask dbfs.AttrMask, src dbfs.Attr) {
+	if mask&dbfs.AttrMode != 0 {
+		dst.Mode = src.Mode
+	}
+	if mask&dbfs.AttrMTime != 0 {
+		dst.MTime = src.MTime
+	}
+	if mask&dbfs.AttrOwner != 0 {
+		dst.UID, dst.GID = src.UID, src.GID
+	}
+	if mask&dbfs.AttrXattrs != 0 {
+		dst.Xattrs = src.Xattrs
+	}
+}
+
+// set puts a node into the view and mends the names it held and holds.
+func (s *snapshot) set(n dbfs.Node) {
+	old, known := s.view.nodes[n.ID]
+	s.view.nodes[n.ID] = n
+	if known {
+		s.mendName(old.Parent, old.Name)
+	}
+	if t, ok := s.treeNode(n.ID); ok && !t.IsRoot() {
+		s.mendName(t.Parent, t.Name)
+	}
+	if !n.Deleted && !n.IsRoot() {
+		s.putName(n.Parent, n.Name, n.ID)
+	}
+}
+
+// drop takes a node that no pending edit touches any more out of the view.
+func (s *snapshot) drop(id dbfs.NodeID) {
+	old, known := s.view.nodes[id]
+	if !known {
+		return
+	}
+	delete(s.view.nodes, id)
+	s.mendName(old.Parent, old.Name)
+	if t, ok := s.treeNode(id); ok && !t.IsRoot() {
+		s.mendName(t.Parent, t.Name)
+	}
+}
+
+// mendName makes the view's record of one name fit its nodes: whoever of them holds it,
+// or nobody where the tree's holder has left it, or nothing where the tree is right.
+func (s *snapshot) mendName(parent dbfs.NodeID, name string) {
+	if id, ok := s.view.names[parent][name]; ok && id != nobody {
+		if n, ok := s.view.nodes[id]; ok && holds(n, parent, name) {
+			return
+		}
+	}
+	if id, ok := s.treeChild(parent, name); ok {
+		if n, touched := s.view.nodes[id]; touched && !holds(n, parent, name) {
+			s.putName(parent, name, nobody)
+			return
+		}
+	}
+	delete(s.view.names[parent], name)
+	if len(s.view.names[parent]) == 0 {
+		delete(s.view.names, parent)
+	}
+}
+
+func holds(n dbfs.Node, parent dbfs.NodeID, name string) bool {
+	return !n.Deleted && n.Parent == parent && n.Name == name
+}
+
+func (s *snapshot) putName(parent dbfs.NodeID, name string, id dbfs.NodeID) {
+	m := s.view.names[parent]
+	if m == nil {
+		m = make(map[string]dbfs.NodeID)
+		s.view.names[parent] = m
+	}
+	m[name] = id
+}
+
+// maxDepth bounds every walk towards the root. Deeper trees cannot be reached by a path.
+const maxDepth = 4096
+
+// reachable reports whether a node and everything above it are there and not deleted.
+func reachable(s state, id dbfs.NodeID) bool {
+	for range maxDepth {
+		if id == dbfs.RootNode {
+			return true
+		}
+		n, ok := s.node(id)
+		if !ok || n.Deleted {
+			return false
+		}
+		id = n.Parent
+	}
+	return false
+}
+
+// below reports whether id is dir or lies under it.
+func below(s state, id, dir dbfs.NodeID) bool {
+	for range maxDepth {
+		if id == dir {
+			return true
+		}
+		n, ok := s.node(id)
+		if !ok || id == dbfs.RootNode {
+			return false
+		}
+		id = n.Parent
+	}
+	return true
+}
