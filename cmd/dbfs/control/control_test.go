@@ -323,6 +323,9 @@ func TestServerBehindTheSocket(t *testing.T) {
 
 func TestListenRefusesAnOpenDirectory(t *testing.T) {
 	dir := shortDir(t)
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -340,6 +343,19 @@ func TestListenRefusesAnOpenDirectory(t *testing.T) {
 	}
 	if _, err := control.Listen(filepath.Join(link, "s")); !errors.Is(err, dbfs.ErrNotDir) {
 		t.Errorf("through a symlink: %v", err)
+	}
+}
+
+func TestListenClosesAnEmptyDirectory(t *testing.T) {
+	dir := shortDir(t)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := control.PrivateDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v, %v; want 700", info.Mode(), err)
 	}
 }
 

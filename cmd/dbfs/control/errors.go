@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/dbfs/dbfs"
@@ -94,6 +95,13 @@ func ErrorOf(err error) *Error {
 		}
 	}
 	return &e
+}
+
+// Errorf returns an error of the kind of err whose message is only what the format says.
+func Errorf(err error, format string, args ...any) error {
+	e := ErrorOf(err)
+	e.Message = fmt.Sprintf(format, args...)
+	return e
 }
 
 // WithHint adds the next thing to do to an error.

@@ -40,7 +40,7 @@ func Listen(path string) (net.Listener, error) {
 }
 
 // PrivateDir makes a directory that only its owner may enter, and refuses one that
-// belongs to somebody else or lets others in.
+// belongs to somebody else or lets others in. An empty one of our own is closed to others.
 func PrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("private directory: %w", err)
@@ -54,8 +54,14 @@ func PrivateDir(dir string) error {
 		return fmt.Errorf("%w: %s is not a directory", dbfs.ErrNotDir, dir)
 	case int(st.Uid) != os.Geteuid():
 		return fmt.Errorf("%w: %s belongs to user %d", dbfs.ErrForbidden, dir, st.Uid)
-	case st.Mode&0o077 != 0:
+	case st.Mode&0o077 == 0:
+		return nil
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		return WithHint(fmt.Errorf("%w: others may enter %s (mode %o)", dbfs.ErrForbidden, dir, st.Mode&0o777), "chmod 700 "+dir)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("private directory: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,150 @@
+// Command dbfs is the drive, the tool and the server in one binary.
+//
+// "dbfs mount" is the daemon: it shows the user's tree as a local directory and opens a
+// control socket. Nearly every other command is the tool: a thin client that asks the
+// daemon over that socket and never opens a database. "dbfs serve" is the server.
+//
+// A profile is one login with one daemon, one state directory, one socket and one mount.
+// A place is where files of a profile are kept; places.go lists them. A setting is the
+// value of a flag, which may also come from the environment or a configuration file;
+// config.go tells from which first.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dbfs/dbfs/cmd/dbfs/control"
+)
+
+// commands is the table of subcommands as help shows it. What is not in it does not exist.
+var commands = []struct {
+	title string
+	made  []func(*tool) *cobra.Command
+}{
+	{"Start here", []func(*tool) *cobra.Command{mountCommand, umountCommand}},
+	{"Look", []func(*tool) *cobra.Command{statusCommand, filestatusCommand, lsCommand}},
+	{"Be sure", []func(*tool) *cobra.Command{waitCommand}},
+	{"Find", []func(*tool) *cobra.Command{searchCommand, grepCommand}},
+	{"Conflicts", []func(*tool) *cobra.Command{conflictsCommand}},
+	{"Tune", []func(*tool) *cobra.Command{pauseCommand, resumeCommand}},
+	{"About dbfs", []func(*tool) *cobra.Command{versionCommand}},
+}
+
+func main() {
+	args, err := fstabArgs(os.Args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dbfs:", err)
+		os.Exit(exitCode(err))
+	}
+	os.Exit(newTool().run(interruptible(), args))
+}
+
+// interruptible ends with the first SIGINT, SIGTERM or SIGHUP; the next one has its usual
+// effect. Commands that do something else with signals ask for them, too: see mount.go.
+func interruptible() context.Context {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx
+}
+
+// run runs one command line and returns the exit code.
+func (t *tool) run(ctx context.Context, args []string) int {
+	t.args = args
+	root := rootCommand(t)
+	root.SetArgs(args)
+	root.SetOut(t.out)
+	root.SetErr(t.errs)
+	root.SetIn(t.in)
+	t.json = slices.Contains(args, "--json") // for errors of the command line itself
+	_, err := root.ExecuteContextC(ctx)
+	return t.report(err)
+}
+
+func rootCommand(t *tool) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dbfs",
+		Short: "A drive for files that live elsewhere",
+		Long: "dbfs shows your files as one local directory tree. Every name is here; bytes come when somebody\n" +
+			"reads them, and what you write is safe on this disk at once and at the server soon after.",
+		Example:           "  dbfs mount ~/Dbfs -d      # start here\n  dbfs                      # the same as dbfs status\n  dbfs grep -n 'TODO' ~/Dbfs",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: t.configure,
+		Args:              knownCommand,
+	}
+	status := statusCommand(t)
+	root.RunE = status.RunE
+	t.globalFlags(root)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	for i, group := range commands {
+		id := fmt.Sprint(i)
+		root.AddGroup(&cobra.Group{ID: id, Title: group.title + ":"})
+		for _, make := range group.made {
+			cmd := make(t)
+			cmd.GroupID = id
+			root.AddCommand(cmd)
+		}
+	}
+	about := fmt.Sprint(len(commands) - 1)
+	root.SetHelpCommandGroupID(about)
+	root.SetCompletionCommandGroupID(about)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	usageErrors(root)
+	return root
+}
+
+// usageErrors makes every command's complaint about its arguments an ErrUsage.
+func usageErrors(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError(cmd, err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		usageErrors(sub)
+	}
+}
+
+// knownCommand refuses arguments, which are misspelt subcommands, and says what they may
+// have been.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("there is no command %q", cmd.CommandPath()+" "+args[0])
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return control.WithHint(control.Errorf(control.ErrUsage, "%v", err), "did you mean "+strings.Join(near, " or ")+"?")
+	}
+	return err
+}
+
+// usageError marks an error of the command line and says where to read about it.
+func usageError(cmd *cobra.Command, err error) error {
+	if control.ErrorOf(err).Hint != "" {
+		return err
+	}
+	return control.WithHint(control.Errorf(control.ErrUsage, "%v", err), cmd.CommandPath()+" --help")
+}
+
+// chooses makes a command that only has subcommands.
+func chooses(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
+	cmd.Args = knownCommand
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return usageError(cmd, fmt.Errorf("%s what?", cmd.CommandPath()))
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}

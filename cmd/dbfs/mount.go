@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cmd/dbfs/control"
+)
+
+// embedded is the server of those who have none: it runs within the daemon.
+const embedded = "embedded"
+
+// mountSettings is all that a daemon is built from. Paths are absolute.
+type mountSettings struct {
+	Profile string
+	Mount   string // an empty directory
+	State   string // a private directory; what must not be lost
+	Cache   string // a private directory; what may be deleted while no daemon runs
+	Socket  string // of the control socket
+
+	Server string // base URL, or embedded
+	Token  string // of this device at Server; "" for embedded
+
+	CacheSize  int64 // bytes of clean data
+	UnsentSize int64 // bytes of unsent data
+	MinFree    int64 // bytes of the disk to leave free
+	AllowOther bool
+	ReadOnly   bool
+
+	Source string // what the table of mounts shall say, with mountType
+	Log    *slog.Logger
+}
+
+// drive is what "dbfs mount" runs: a client built from its settings.
+type drive interface {
+	// Run mounts the drive and opens the control socket, calls ready once the mount answers,
+	// and serves until ctx ends or somebody unmounts it. It returns nil after an
+	// orderly unmount, with everything unsent stored and the socket closed.
+	Run(ctx context.Context, ready func()) error
+
+	// Abort takes the mount away at once, whoever uses it. Run then returns soon.
+	Abort() error
+}
+
+// mountFlags are the flags of mount.
+type mountFlags struct {
+	background         bool
+	readyFD            int // hidden: where a process in the background reports to the one that started it
+	state, cache       string
+	cacheSize, unsent  byteSize
+	minFree            byteSize
+	server             string
+	allowOther, ro     bool
+	nonempty           bool
+	logLevel           string
+	explicitMountPoint string
+}
+
+func mountCommand(t *tool) *cobra.Command {
+	flags := mountFlags{cacheSize: 10 << 30, unsent: 8 << 30, minFree: 1 << 30}
+	cmd := &cobra.Command{
+		Use:   "mount [PATH]",
+		Short: "Show the drive at a directory, by default ~/Dbfs",
+		Long: "Mount runs the daemon: it shows your files at PATH and keeps them in sync until it is unmounted or\n" +
+			"interrupted. It starts from what is on this device and connects afterwards, so it needs no network.\n" +
+			"A profile that never logged in gets a server of its own within the daemon.",
+		Example: "  dbfs mount ~/Dbfs -d\n  dbfs mount ~/Work --profile work --cache-size 50GiB -d\n" +
+			"  mount.fuse.dbfs work /srv/work -o allow_other,cache_size=50GiB   # what fstab's line runs",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			flags.explicitMountPoint = firstOf(args)
+			return t.mount(cmd.Context(), flags)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&flags.background, "daemon", "d", false, "in the background; return when the mount answers")
+	f.IntVar(&flags.readyFD, "ready-fd", -1, "")
+	f.MarkHidden("ready-fd")
+	f.StringVar(&flags.state, "state-dir", "", "where unsent data, journal and index are (default: by profile)")
+	f.StringVar(&flags.cache, "cache-dir", "", "where downloaded data is (default: by profile)")
+	f.Var(&flags.cacheSize, "cache-size", "how much downloaded data to keep")
+	f.Var(&flags.unsent, "unsent-size", "how much unsent data to hold before writers must wait")
+	f.Var(&flags.minFree, "min-free", "how much of the disk to leave free")
+	f.StringVar(&flags.server, "server", "", "base URL, or embedded (default: where this profile is logged in, else embedded)")
+	f.BoolVar(&flags.allowOther, "allow-other", false, "let other users in, as far as the files' modes do")
+	f.BoolVar(&flags.ro, "read-only", false, "no changes")
+	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
+	f.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func (t *tool) mount(ctx context.Context, flags mountFlags) error {
+	s, err := t.mountSettings(flags)
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{s.State, filepath.Dir(logName(s.State)), s.Cache, t.places.runtime} {
+		if err := control.PrivateDir(dir); err != nil {
+			return err
+		}
+	}
+	if flags.readyFD >= 0 {
+		return t.mountReporting(ctx, s, flags)
+	}
+	if flags.background {
+		return t.mountInBackground(s)
+	}
+	s.Log, err = newLog(t.errs, flags.logLevel)
+	if err != nil {
+		return err
+	}
+	return t.mountHere(ctx, s, flags.nonempty, func() { t.note("mounted at %s; interrupt to unmount", s.Mount) })
+}
+
+func logName(state string) string { return filepath.Join(state, "log", "dbfs.log") }
+
+// mountHere runs a drive in this process until it ends.
+func (t *tool) mountHere(ctx context.Context, s mountSettings, nonempty bool, ready func()) error {
+	// The kernel has applied the callers' umask to the modes that it hands us.
+	unix.Umask(0)
+	h := holder{PID: os.Getpid(), Profile: s.Profile, Mount: s.Mount}
+	for _, name := range []string{filepath.Join(s.State, "lock"), t.places.runLock(s.Profile)} {
+		lock, err := takeLock(name, h)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
+	if err := t.prepareMountPoint(s, nonempty); err != nil {
+		return err
+	}
+	d, err := t.newDrive(s)
+	if err != nil {
+		return err
+	}
+	return runDrive(ctx, d, s.Log, ready)
+}
+
+// runDrive runs d until it ends by itself or by signals: the first unmounts in order, the
+// second by force, the third ends the process.
+func runDrive(ctx context.Context, d drive, log *slog.Logger, ready func()) error {
+	sigs := make(chan os.Signal, 3)
+	signal.Notify(sigs, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(sigs)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for n := 1; ; n++ {
+			select {
+			case <-ended:
+				return
+			case sig := <-sigs:
+				log.Info("signal", "signal", sig, "count", n)
+			}
+			switch n {
+			case 1:
+				cancel()
+			case 2:
+				if err := d.Abort(); err != nil {
+					log.Error("forced unmount", "err", err)
+				}
+			default:
+				os.Exit(130)
+			}
+		}
+	}()
+	return d.Run(ctx, ready)
+}
+
+// mountSettings puts together what the flags, the login and the places say.
+func (t *tool) mountSettings(flags mountFlags) (mountSettings, error) {
+	s := mountSettings{
+		Profile: t.profile, Socket: t.socketPath(), Source: mountSource(t.profile),
+		CacheSize: int64(flags.cacheSize), UnsentSize: int64(flags.unsent), MinFree: int64(flags.minFree),
+		AllowOther: flags.allowOther, ReadOnly: flags.ro,
+	}
+	for _, dir := range []struct {
+		to               *string
+		given, otherwise string
+	}{
+		{&s.Mount, flags.explicitMountPoint, t.places.mountPoint(t.profile)},
+		{&s.State, flags.state, t.places.stateDir(t.profile)},
+		{&s.Cache, flags.cache, t.places.cacheDir(t.profile)},
+		{&s.Socket, s.Socket, ""},
+	} {
+		if dir.given == "" {
+			dir.given = dir.otherwise
+		}
+		var err error
+		if *dir.to, err = t.abs(dir.given); err != nil {
+			return s, err
+		}
+	}
+	for _, dir := range []string{s.State, s.Cache, filepath.Dir(s.Socket)} {
+		if overlap(s.Mount, dir) {
+			return s, control.Errorf(dbfs.ErrInvalid, "the mount %s and the daemon's own %s are one inside the other", s.Mount, dir)
+		}
+	}
+	return s, t.chooseServer(&s, flags.server)
+}
+
+func overlap(a, b string) bool {
+	_, below := within(a, b)
+	return below
+}
+
+// chooseServer takes the server that is asked for, else the one that the profile is
+// logged in at, else the embedded one.
+func (t *tool) chooseServer(s *mountSettings, asked string) error {
+	saved, err := readLogin(t.places.token(t.profile))
+	loggedIn := err == nil
+	if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
+		return err
+	}
+	switch {
+	case asked == embedded, asked == "" && !loggedIn:
+		s.Server = embedded
+	case !loggedIn:
+		return control.WithHint(fmt.Errorf("%w: profile %s is not logged in at %s", dbfs.ErrAuth, t.profile, asked),
+			fmt.Sprintf("dbfs login --server %s --token TOKEN --profile %s", asked, t.profile))
+	case asked != "" && trimURL(asked) != saved.Server:
+		return control.Errorf(dbfs.ErrInvalid, "profile %s is logged in at %s, not at %s: use another profile", t.profile, saved.Server, asked)
+	default:
+		s.Server, s.Token = saved.Server, saved.Token
+	}
+	return nil
+}
+
+// prepareMountPoint makes sure of an empty directory. A mount that a dead daemon left is
+// taken away: this process holds the profile's lock, so nobody serves it.
+func (t *tool) prepareMountPoint(s mountSettings, nonempty bool) error {
+	mounts, err := t.mounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		switch {
+		case m.dir != s.Mount:
+		case m.profile != s.Profile:
+			return control.WithHint(fmt.Errorf("%w: profile %s is mounted at %s", dbfs.ErrBusy, m.profile, m.dir), fmt.Sprintf("dbfs umount %q", m.dir))
+		default:
+			s.Log.Warn("removing the mount that a dead daemon left", "mount", m.dir)
+			if err := detach(m); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.MkdirAll(s.Mount, 0o755); err != nil {
+		return fmt.Errorf("mount point: %w", err)
+	}
+	entries, err := os.ReadDir(s.Mount)
+	if err != nil {
+		return fmt.Errorf("mount point: %w", err)
+	}
+	if len(entries) > 0 && !nonempty {
+		return control.WithHint(fmt.Errorf("%w: %s holds files, which a mount would hide", dbfs.ErrNotEmpty, s.Mount), "choose another directory, or --nonempty")
+	}
+	return nil
+}
