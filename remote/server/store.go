@@ -22,11 +22,12 @@ type Store interface {
 	Get(ctx context.Context, table Table, key []byte) ([]byte, error)
 
 	// Scan returns up to limit rows whose keys begin with prefix and come after the
-	// given key, in order.
+	// given key (nil: from the first), in order.
 	Scan(ctx context.Context, table Table, prefix, after []byte, limit int) ([]Row, error)
 
-	// CAS replaces the value of one row if it is still old; nil stands for "no row". It
-	// reports whether it did. Durable like Update.
+	// CAS replaces the value of one row if it is still old; nil stands for "no row", so that
+	// a nil new deletes it. Empty values are not stored. It reports whether it did.
+	// Durable like Update.
 	CAS(ctx context.Context, table Table, key, old, new []byte) (bool, error)
 
 	Close() error
@@ -37,10 +38,16 @@ type ReadTx interface {
 	Head() (Head, error)
 	Node(id dbfs.NodeID) (dbfs.Node, error) // also deleted ones
 	Child(parent dbfs.NodeID, key string) (dbfs.NodeID, error)
-	HasChild(parent dbfs.NodeID) (bool, error)
-	Log(after dbfs.JID, limit int) ([]dbfs.Entry, error)     // in order
-	Nodes(after dbfs.NodeID, limit int) ([]dbfs.Node, error) // in order of id, also deleted ones
+	Children(parent dbfs.NodeID, after string, limit int) ([]Child, error) // in order of key
+	Log(after dbfs.JID, limit int) ([]dbfs.Entry, error)                   // in order
+	Nodes(after dbfs.NodeID, limit int) ([]dbfs.Node, error)               // in order of id, also deleted ones; never the root
 	Device(dev dbfs.DeviceID) (DeviceState, error)
+}
+
+// A Child is a live entry of a directory.
+type Child struct {
+	Key string // nameKey of its name
+	ID  dbfs.NodeID
 }
 
 // Tx reads and writes one namespace. Reads see the transaction's own writes.
@@ -77,10 +84,10 @@ type Table uint8
 
 const (
 	TableServer    Table = iota + 1 // the server's own keys and settings
-	TableAccount                    // account id -> account
-	TableDevice                     // token hash -> device
+	TableAccount                    // account id -> account; its name -> account id
+	TableDevice                     // token hash -> whom it speaks for; account, device -> token hash
 	TableNamespace                  // namespace id -> name, owner
-	TableMember                     // account id, namespace id -> role
+	TableMember                     // account, namespace -> role; namespace, account -> so listed
 	TableChunk                      // chunk id, domain -> where it is
 	TableGrant                      // object name -> who may write it until when
 )

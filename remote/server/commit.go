@@ -1,0 +1,443 @@
+package server
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dbfs/dbfs"
+)
+
+// The rules of a commit. Nothing here knows a clock, a network or an engine.
+//
+//	edit     asked of the namespace                                                    entries
+//	create   id unknown; parent a live directory; name free; chunks there              1
+//	write    live file; content as it was seen; chunks there                           1
+//	move     live; place as seen; new parent a live directory, not below it; name free 1
+//	 replace … or the name held by exactly that file, as it was seen                   2
+//	setattr  live; attributes as seen                                                  1
+//	delete   live; place as seen; file: content as seen; directory: no live child      1
+//	revive   there, not live; parent a live directory, not below it; name free         1
+//
+// "As seen" compares revisions. SelfRev fits what an earlier edit of the same batch made.
+
+// A proposal is a batch with what the server knows about it.
+type proposal struct {
+	batch  *dbfs.Batch
+	actor  dbfs.AccountID
+	mounts bool                   // may make, delete and revive mounts: the server itself
+	stored map[dbfs.ChunkRef]bool // the chunks that its receipts vouch for
+	now    time.Time
+}
+
+// An outcome is what the client is told: entries or a refusal.
+type outcome struct {
+	entries []dbfs.Entry
+	refused *dbfs.RefusedError
+}
+
+// maxBatchWeight bounds the bytes of the nodes in a batch's entries (chunk lists, extended
+// attributes), and with them transactions, log pages and answers. Every single edit fits.
+const maxBatchWeight = 1 << 20
+
+// decide judges a batch and writes what follows from it: all of it, or only that it was
+// refused. An error (*NeedChunksError, ErrReset, ErrStaleSeq, ErrInvalid, ErrTooLarge, …) means
+// that tx must be thrown away and nothing be remembered.
+func decide(tx Tx, p *proposal) (outcome, error) {
+	head, err := tx.Head()
+	if err != nil {
+		return outcome{}, err
+	}
+	if p.batch.Epoch != head.Epoch {
+		return outcome{}, fmt.Errorf("%w: epoch %d, the log is of %d", dbfs.ErrReset, p.batch.Epoch, head.Epoch)
+	}
+	digest := digestOps(p.batch.Ops)
+	last, err := tx.Device(p.batch.Device)
+	switch {
+	case errors.Is(err, dbfs.ErrNotExist):
+	case err != nil:
+		return outcome{}, err
+	case p.batch.Seq == last.Seq && digest == last.Digest:
+		return repeat(tx, &last)
+	case p.batch.Seq <= last.Seq:
+		return outcome{}, fmt.Errorf("%w: batch %d of device %s after %d", dbfs.ErrStaleSeq, p.batch.Seq, p.batch.Device, last.Seq)
+	}
+	state := DeviceState{Seq: p.batch.Seq, Digest: digest}
+	out, err := judge(tx, p, head, &state)
+	if err != nil {
+		return outcome{}, err
+	}
+	return out, tx.PutDevice(p.batch.Device, state)
+}
+
+// digestOps names a batch's edits. What never travels is left out.
+func digestOps(ops []dbfs.Op) [32]byte {
+	h := sha256.New()
+	var b []byte
+	for i := range ops {
+		op := ops[i]
+		op.Ino = 0
+		b = dbfs.AppendOp(b[:0], &op)
+		h.Write(b)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// repeat gives the answer that the batch got the first time.
+func repeat(tx ReadTx, last *DeviceState) (outcome, error) {
+	if last.Refused != nil {
+		return outcome{refused: last.Refused}, nil
+	}
+	n := int(last.Last - last.First + 1)
+	entries, err := tx.Log(last.First-1, n)
+	if err == nil && len(entries) != n {
+		err = fmt.Errorf("%w: the entries of batch %d are no longer kept", dbfs.ErrReset, last.Seq)
+	}
+	return outcome{entries: entries}, err
+}
+
+// judge runs the edits of a batch one after the other.
+func judge(tx Tx, p *proposal, head Head, state *DeviceState) (outcome, error) {
+	j := &judgement{stage: newStage(tx, head.JID, p.now.UnixNano()), p: p}
+	for i := range p.batch.Ops {
+		err := j.apply(&p.batch.Ops[i])
+		var refused *dbfs.RefusedError
+		if errors.As(err, &refused) {
+			refused.At, refused.Head = i, head.JID
+			state.Refused = refused
+			return outcome{refused: refused}, nil
+		}
+		if err != nil {
+			return outcome{}, fmt.Errorf("edit %d: %w", i, err)
+		}
+	}
+	if len(j.need) > 0 {
+		return outcome{}, &dbfs.NeedChunksError{Chunks: j.need}
+	}
+	if err := j.seal(); err != nil {
+		return outcome{}, err
+	}
+	state.First, state.Last = j.entries[0].JID, j.entries[len(j.entries)-1].JID
+	head.JID = state.Last
+	return outcome{entries: j.entries}, errors.Join(j.write(tx), tx.SetHead(head))
+}
+
+// A judgement is a batch half judged.
+type judgement struct {
+	*stage
+	p    *proposal
+	need []dbfs.ChunkID
+}
+
+// seal signs the entries and weighs them.
+func (j *judgement) seal() error {
+	weight := 0
+	for i := range j.entries {
+		j.entries[i].Actor = j.p.actor
+		weight += nodeWeight(&j.entries[i].Node)
+	}
+	j.entries[len(j.entries)-1].End = true
+	if weight > maxBatchWeight && len(j.p.batch.Ops) > 1 {
+		return fmt.Errorf("%w: a batch whose nodes take %d bytes; the limit is %d: send fewer edits at once",
+			dbfs.ErrTooLarge, weight, maxBatchWeight)
+	}
+	return nil
+}
+
+// nodeWeight is about how many bytes of a node are not of fixed size.
+func nodeWeight(n *dbfs.Node) int {
+	w := len(n.Name) + len(n.Target) + len(n.Content.Chunks)*len(dbfs.ChunkID{})
+	for k, v := range n.Attr.Xattrs {
+		w += len(k) + len(v)
+	}
+	return w
+}
+
+func (j *judgement) apply(op *dbfs.Op) error {
+	switch op.Type {
+	case dbfs.OpCreate:
+		return j.create(op)
+	case dbfs.OpWrite:
+		return j.rewrite(op)
+	case dbfs.OpMove:
+		return j.move(op)
+	case dbfs.OpSetAttr:
+		return j.setAttr(op)
+	case dbfs.OpDelete:
+		return j.remove(op)
+	case dbfs.OpRevive:
+		return j.revive(op)
+	}
+	return fmt.Errorf("%w: an edit of type %d", dbfs.ErrInvalid, op.Type)
+}
+
+func (j *judgement) create(op *dbfs.Op) error {
+	if n, err := j.node(op.Node); err != nil {
+		return err
+	} else if n != nil {
+		return j.refuse(dbfs.RefusedIDExists, op.Node)
+	}
+	at := place{op.Parent, nameKey(op.Name)}
+	if err := j.mayStand(op.Node, at); err != nil {
+		return err
+	}
+	if err := j.mustBeFree(op.Node, at); err != nil {
+		return err
+	}
+	n := dbfs.Node{
+		ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount,
+		Revs: dbfs.Revs{Content: j.next(), Place: j.next(), Attr: j.next()},
+	}
+	if op.Content != nil {
+		j.wantChunks(*op.Content, dbfs.Content{})
+		n.Content = *op.Content
+	}
+	j.occupy(at, n.ID)
+	j.record(op, op.Type, n)
+	return nil
+}
+
+func (j *judgement) rewrite(op *dbfs.Op) error {
+	n, err := j.liveOrRefuse(op.Node)
+	if err != nil {
+		return err
+	}
+	if n.Kind != dbfs.KindFile {
+		return fmt.Errorf("%w: write to a %s", dbfs.ErrInvalid, n.Kind)
+	}
+	if !j.seen(op.Base.Content, n.Revs.Content) {
+		return j.refuse(dbfs.RefusedContent, op.Node)
+	}
+	j.wantChunks(*op.Content, n.Content)
+	now := *n
+	now.Content, now.Attr.MTime, now.Revs.Content = *op.Content, op.Attr.MTime, j.next()
+	j.record(op, op.Type, now)
+	return nil
+}
+
+func (j *judgement) move(op *dbfs.Op) error {
+	n, err := j.liveOrRefuse(op.Node)
+	if err != nil {
+		return err
+	}
+	if !j.seen(op.Base.Place, n.Revs.Place) {
+		return j.refuse(dbfs.RefusedPlace, op.Node)
+	}
+	to := place{op.Parent, nameKey(op.Name)}
+	if err := j.mayStand(op.Node, to); err != nil {
+		return err
+	}
+	if op.Replace != nil {
+		err = j.replace(op, to)
+	} else {
+		err = j.mustBeFree(op.Node, to)
+	}
+	if err != nil {
+		return err
+	}
+	j.settle(op, *n, to)
+	return nil
+}
+
+// settle moves a live node to a place that is free for it.
+func (j *judgement) settle(op *dbfs.Op, n dbfs.Node, to place) {
+	j.occupy(placeOf(&n), dbfs.RootNode)
+	j.occupy(to, n.ID)
+	n.Parent, n.Name, n.Revs.Place = op.Parent, op.Name, j.next()
+	j.record(op, op.Type, n)
+}
+
+// replace deletes the file that a move puts out of its place.
+func (j *judgement) replace(op *dbfs.Op, at place) error {
+	holder, err := j.child(at)
+	if err != nil {
+		return err
+	}
+	if holder == dbfs.RootNode {
+		return j.refuse(dbfs.RefusedGone, op.Replace.Node)
+	}
+	if holder != op.Replace.Node {
+		return j.refuse(dbfs.RefusedNameTaken, holder)
+	}
+	victim, err := j.node(holder)
+	if err != nil {
+		return err
+	}
+	if victim.Kind.IsDir() {
+		return fmt.Errorf("%w: a move over a %s", dbfs.ErrInvalid, victim.Kind)
+	}
+	if !j.seen(op.Replace.Base.Content, victim.Revs.Content) {
+		return j.refuse(dbfs.RefusedContent, holder)
+	}
+	if !j.seen(op.Replace.Base.Place, victim.Revs.Place) {
+		return j.refuse(dbfs.RefusedPlace, holder)
+	}
+	j.bury(op, *victim)
+	return nil
+}
+
+func (j *judgement) setAttr(op *dbfs.Op) error {
+	n, err := j.liveOrRefuse(op.Node)
+	if err != nil {
+		return err
+	}
+	if !j.seen(op.Base.Attr, n.Revs.Attr) {
+		return j.refuse(dbfs.RefusedAttr, op.Node)
+	}
+	now := *n
+	now.Attr, now.Revs.Attr = mergeAttr(n.Attr, op.Attr, op.Mask), j.next()
+	j.record(op, op.Type, now)
+	return nil
+}
+
+// mergeAttr returns a with those attributes of b that the mask names.
+func mergeAttr(a, b dbfs.Attr, mask dbfs.AttrMask) dbfs.Attr {
+	if mask&dbfs.AttrMode != 0 {
+		a.Mode = b.Mode
+	}
+	if mask&dbfs.AttrMTime != 0 {
+		a.MTime = b.MTime
+	}
+	if mask&dbfs.AttrOwner != 0 {
+		a.UID, a.GID = b.UID, b.GID
+	}
+	if mask&dbfs.AttrXattrs != 0 {
+		a.Xattrs = b.Xattrs
+	}
+	return a
+}
+
+func (j *judgement) remove(op *dbfs.Op) error {
+	n, err := j.liveOrRefuse(op.Node)
+	if err != nil {
+		return err
+	}
+	if n.Kind == dbfs.KindMount && !j.p.mounts {
+		return fmt.Errorf("%w: a mount goes by unmounting it", dbfs.ErrInvalid)
+	}
+	if !n.Kind.IsDir() && !j.seen(op.Base.Content, n.Revs.Content) {
+		return j.refuse(dbfs.RefusedContent, op.Node)
+	}
+	if !j.seen(op.Base.Place, n.Revs.Place) {
+		return j.refuse(dbfs.RefusedPlace, op.Node)
+	}
+	if n.Kind == dbfs.KindDir {
+		if empty, err := j.empty(n.ID); err != nil {
+			return err
+		} else if !empty {
+			return j.refuse(dbfs.RefusedNotEmpty, op.Node)
+		}
+	}
+	j.bury(op, *n)
+	return nil
+}
+
+// bury deletes a live node. It keeps its parent and name, so that people can be told.
+func (j *judgement) bury(op *dbfs.Op, n dbfs.Node) {
+	j.occupy(placeOf(&n), dbfs.RootNode)
+	n.Deleted, n.Revs.Place = true, j.next()
+	j.record(op, dbfs.OpDelete, n)
+}
+
+func (j *judgement) revive(op *dbfs.Op) error {
+	n, err := j.node(op.Node)
+	if err != nil {
+		return err
+	}
+	if n == nil {
+		return j.refuse(dbfs.RefusedGone, op.Node)
+	}
+	if live, err := j.live(op.Node); err != nil {
+		return err
+	} else if live != nil {
+		return j.refuse(dbfs.RefusedPlace, op.Node)
+	}
+	if n.Kind == dbfs.KindMount && !j.p.mounts || op.Content != nil && n.Kind != dbfs.KindFile {
+		return fmt.Errorf("%w: revive of a %s", dbfs.ErrInvalid, n.Kind)
+	}
+	to := place{op.Parent, nameKey(op.Name)}
+	if err := j.mayStand(op.Node, to); err != nil {
+		return err
+	}
+	if err := j.mustBeFree(op.Node, to); err != nil {
+		return err
+	}
+	now := *n
+	if op.Content != nil {
+		j.wantChunks(*op.Content, n.Content)
+		now.Content, now.Revs.Content = *op.Content, j.next()
+	}
+	if !n.Deleted { // something above it was
+		j.occupy(placeOf(n), dbfs.RootNode)
+	}
+	j.occupy(to, n.ID)
+	now.Deleted, now.Parent, now.Name, now.Revs.Place = false, op.Parent, op.Name, j.next()
+	j.record(op, op.Type, now)
+	return nil
+}
+
+// seen reports whether the revision that an edit was based on is the one that is there.
+func (j *judgement) seen(base, now dbfs.JID) bool {
+	if base == dbfs.SelfRev {
+		return now > j.start
+	}
+	return base == now
+}
+
+func (j *judgement) liveOrRefuse(id dbfs.NodeID) (*dbfs.Node, error) {
+	n, err := j.live(id)
+	if err == nil && n == nil {
+		err = j.refuse(dbfs.RefusedGone, id)
+	}
+	return n, err
+}
+
+// mayStand refuses a place whose directory is not live or lies below the node itself.
+func (j *judgement) mayStand(id dbfs.NodeID, at place) error {
+	parent, err := j.live(at.parent)
+	if err != nil {
+		return err
+	}
+	if parent == nil || parent.Kind != dbfs.KindDir {
+		return j.refuse(dbfs.RefusedParentGone, at.parent)
+	}
+	if inside, err := j.below(at.parent, id); err != nil {
+		return err
+	} else if inside {
+		return j.refuse(dbfs.RefusedCycle, id)
+	}
+	return nil
+}
+
+func (j *judgement) mustBeFree(id dbfs.NodeID, at place) error {
+	holder, err := j.child(at)
+	if err == nil && holder != dbfs.RootNode && holder != id {
+		err = j.refuse(dbfs.RefusedNameTaken, holder)
+	}
+	return err
+}
+
+// wantChunks notes the chunks of a content that are neither in the receipts nor in what
+// the node holds now.
+func (j *judgement) wantChunks(want, held dbfs.Content) {
+	known := make(map[dbfs.ChunkRef]bool, len(held.Chunks))
+	for _, ref := range held.Refs() {
+		known[ref] = true
+	}
+	for _, ref := range want.Refs() {
+		if !known[ref] && !j.p.stored[ref] {
+			known[ref] = true // named once
+			j.need = append(j.need, ref.ID)
+		}
+	}
+}
+
+// refuse makes the answer, with the node as the namespace has it without this batch.
+func (j *judgement) refuse(code dbfs.Refusal, id dbfs.NodeID) error {
+	n, err := stored(j.tx, id)
+	if err != nil {
+		return err
+	}
+	return &dbfs.RefusedError{Code: code, Node: n}
+}

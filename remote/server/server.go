@@ -1,0 +1,89 @@
+// Package server keeps the namespaces, puts the commits of all devices into one order,
+// and wakes those who wait for them. It is the other end of package remote.
+//
+// A Server owns a Store (metadata) and Objects (bytes). A Session is what one device,
+// known by its token, may do with it; it is a dbfs.Meta and a dbfs.Notifier. The HTTP
+// interface is a thin skin over Session, so that near and far behave alike.
+//
+// A role says what an account may do in a namespace. Owner is the account that made it; its
+// role cannot be taken away. An account's root namespace belongs to it alone; other
+// namespaces are shared, and appear in a member's tree where a mount node shows them.
+//
+// Every decision about a batch of edits is in commit.go, a pure function over a
+// transaction. It and the access checks are the only places that refuse.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/dbfs/dbfs"
+)
+
+// Options tune a Server; the zero value is right for a small one.
+type Options struct {
+	Now  func() time.Time // nil: time.Now
+	Rand func() float64   // in [0,1), spreads polls; nil: math/rand
+	Log  *slog.Logger     // nil: slog.Default
+
+	// TokenLife is how long a device's token is good after login; zero: until revoked.
+	TokenLife time.Duration
+
+	// AcceptBudget is how many connections a second this server can take up again after all
+	// of them broke; zero: 2000. It becomes the herd hint of polls.
+	AcceptBudget int
+}
+
+// A Server is the metadata, block and notification service over one Store. All methods
+// may be called from several goroutines.
+type Server struct {
+	store    Store
+	objects  Objects // nil: no block service
+	receipts *receiptKey
+	hub      *Hub
+	opts     Options
+}
+
+// New returns a server over a store and an object store, which stay the caller's to
+// close. With nil objects it serves metadata only.
+func New(store Store, objects Objects, opts Options) (*Server, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Rand == nil {
+		opts.Rand = rand.Float64
+	}
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	if opts.AcceptBudget == 0 {
+		opts.AcceptBudget = 2000
+	}
+	receipts, err := loadReceiptKey(context.Background(), store)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{store: store, objects: objects, receipts: receipts, hub: newHub(), opts: opts}, nil
+}
+
+// Drain answers every parked poll, now and from now on, and asks the clients to come back
+// spread over some seconds. Call it before shutting the listener down.
+func (s *Server) Drain() { s.hub.drain() }
+
+func (s *Server) now() time.Time { return s.opts.Now() }
+
+// A Session is the server as one device sees it. It holds no state that changes; its
+// rights are looked up with each call.
+type Session struct {
+	s       *Server
+	account dbfs.AccountID
+	device  dbfs.DeviceID
+}
+
+// Account returns whose device it is.
+func (se *Session) Account() dbfs.AccountID { return se.account }
+
+// Device returns the device's id, which its batches and edits carry.
+func (se *Session) Device() dbfs.DeviceID { return se.device }
