@@ -1,0 +1,64 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/dbfs/dbfs"
+)
+
+// status turns an error into what the kernel is told. An error that is nobody's fault here
+// and cannot be helped by the caller is EIO, and goes to the log with its reason: it is
+// never "no such file".
+func (fs *FS) status(err error) fuse.Status {
+	s := errno(err)
+	if s == fuse.EIO {
+		fs.cfg.Log.Warn("request failed", "err", err)
+	}
+	return s
+}
+
+var errnos = []struct {
+	err   error
+	errno syscall.Errno
+}{
+	{dbfs.ErrNotExist, syscall.ENOENT},
+	{dbfs.ErrExist, syscall.EEXIST},
+	{dbfs.ErrNotEmpty, syscall.ENOTEMPTY},
+	{dbfs.ErrNotDir, syscall.ENOTDIR},
+	{dbfs.ErrIsDir, syscall.EISDIR},
+	{dbfs.ErrInvalid, syscall.EINVAL},
+	{dbfs.ErrNameTooLong, syscall.ENAMETOOLONG},
+	{dbfs.ErrTooLarge, syscall.EFBIG},
+	{dbfs.ErrLoop, syscall.EINVAL},
+	{dbfs.ErrReadOnly, syscall.EROFS},
+	{dbfs.ErrForbidden, syscall.EACCES},
+	{dbfs.ErrNoSpace, syscall.ENOSPC},
+	{dbfs.ErrBusy, syscall.EBUSY},
+	{dbfs.ErrNoAttr, syscall.ENODATA},
+	{dbfs.ErrUnsupported, syscall.EOPNOTSUPP},
+	{context.Canceled, syscall.EINTR},
+}
+
+func errno(err error) fuse.Status {
+	if err == nil || errors.Is(err, io.EOF) {
+		return fuse.OK
+	}
+	for _, e := range errnos {
+		if errors.Is(err, e.err) {
+			return fuse.Status(e.errno)
+		}
+	}
+	var sys syscall.Errno
+	if errors.As(err, &sys) {
+		if sys == syscall.EMFILE {
+			sys = syscall.ENFILE // it is this daemon that has no descriptors left, not the caller
+		}
+		return fuse.Status(sys)
+	}
+	return fuse.EIO
+}

@@ -1,0 +1,341 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cache"
+)
+
+// A file is an inode that is open: its handles share it. It reads from a body, one version
+// of the file, until somebody writes; from then on everybody reads and writes the draft.
+//
+// A file that another device changes while it is open here goes on as it was, under its
+// old inode number, and the name gets a new one (detach): what is read through one handle is
+// one version. What its writers have written becomes a conflicted copy when it is sealed.
+type file struct {
+	fs    *FS
+	ino   uint64
+	space *space
+
+	reading sync.RWMutex // held for reading by reads under way: a body is not closed under them
+	mu      sync.RWMutex // guards what follows; taken after reading
+	id      dbfs.NodeID
+	handles int
+	writers int
+	closed  bool         // after the last handle: whoever opens it again makes a new file
+	held    bool         // the journal holds back edits of id until the last writer has closed
+	base    dbfs.Content // what was opened or, since, sealed last
+	body    *cache.Body  // nil: nobody has read yet, or there is a draft
+	draft   *cache.Draft // nil: nobody has written yet
+	mtime   int64        // nanoseconds, of the draft; set by writes and by utimens
+	own     *dbfs.Node   // not nil: the name is gone or leads elsewhere, and this is how the handles see it
+	deleted bool         // removed here: what is written is nobody's business any more
+}
+
+// node returns the file as its handles see it.
+func (f *file) node() (dbfs.Node, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.nodeLocked()
+}
+
+func (f *file) nodeLocked() (dbfs.Node, error) {
+	var n dbfs.Node
+	if f.own != nil {
+		n = *f.own
+	} else {
+		var err error
+		if n, err = f.space.journal.Node(f.id); err != nil {
+			return n, stale(err)
+		}
+	}
+	n.Ino = f.ino
+	if f.draft != nil {
+		n.Attr.MTime = f.mtime
+		n.Content = dbfs.Content{Size: f.draft.Size()} // for stat; its chunks are not known yet
+	}
+	return n, nil
+}
+
+func (f *file) key() cache.File { return cache.File{NS: f.space.ns, Node: f.id} }
+
+// readAt reads what the handles see. It may wait for the network, and then only keeps the
+// first write to the file waiting.
+func (f *file) readAt(ctx context.Context, p []byte, off int64) (int, error) {
+	f.reading.RLock()
+	defer f.reading.RUnlock()
+	if err := f.openBody(); err != nil {
+		return 0, err
+	}
+	f.mu.RLock()
+	draft, body := f.draft, f.body
+	f.mu.RUnlock()
+	n, err := 0, error(nil)
+	if draft != nil {
+		n, err = draft.ReadAt(ctx, p, off)
+	} else {
+		n, err = body.ReadAt(ctx, p, off)
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
+
+func (f *file) openBody() error {
+	f.mu.RLock()
+	open := f.draft != nil || f.body != nil
+	f.mu.RUnlock()
+	if open {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.draft != nil || f.body != nil {
+		return nil
+	}
+	body, err := f.fs.cfg.Cache.Open(f.key(), f.base)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", f.id, err)
+	}
+	f.body = body
+	return nil
+}
+
+// begin makes the draft that the first write wants. It takes the body's place: nobody reads
+// the version before any more, so it may be changed where it lies.
+func (f *file) begin() error {
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.draft != nil {
+		return nil
+	}
+	n, err := f.nodeLocked()
+	if err != nil {
+		return err
+	}
+	if f.body != nil {
+		if err := f.body.Close(); err != nil {
+			return err
+		}
+		f.body = nil
+	}
+	draft, err := f.fs.cfg.Cache.Draft(f.key(), f.base)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", f.id, err)
+	}
+	f.draft, f.mtime = draft, n.Attr.MTime
+	return nil
+}
+
+func (f *file) writeAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > dbfs.MaxFileSize {
+		return 0, fmt.Errorf("write up to byte %d; a file may have %d: %w", off+int64(len(p)), int64(dbfs.MaxFileSize), dbfs.ErrTooLarge)
+	}
+	draft, err := f.writable()
+	if err != nil {
+		return 0, err
+	}
+	n, err := draft.WriteAt(ctx, p, off)
+	if n > 0 {
+		f.setMTime(f.fs.cfg.Clock().UnixNano())
+	}
+	return n, err
+}
+
+func (f *file) truncate(ctx context.Context, size int64) error {
+	if size > dbfs.MaxFileSize {
+		return fmt.Errorf("truncate to %d bytes; a file may have %d: %w", size, int64(dbfs.MaxFileSize), dbfs.ErrTooLarge)
+	}
+	draft, err := f.writable()
+	if err != nil {
+		return err
+	}
+	if err := draft.Truncate(ctx, size); err != nil {
+		return err
+	}
+	f.setMTime(f.fs.cfg.Clock().UnixNano())
+	return nil
+}
+
+func (f *file) writable() (*cache.Draft, error) {
+	f.mu.RLock()
+	draft := f.draft
+	f.mu.RUnlock()
+	if draft != nil {
+		return draft, nil
+	}
+	err := f.begin()
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.draft, err
+}
+
+// setMTime gives the draft, if there is one, its modification time.
+func (f *file) setMTime(t int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mtime = t
+	if f.own != nil {
+		f.own.Attr.MTime = t
+	}
+}
+
+func (f *file) setOwnAttr(mask dbfs.AttrMask, attr dbfs.Attr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.own == nil {
+		return
+	}
+	if mask&dbfs.AttrMode != 0 {
+		f.own.Attr.Mode = attr.Mode
+	}
+	if mask&dbfs.AttrOwner != 0 {
+		f.own.Attr.UID, f.own.Attr.GID = attr.UID, attr.GID
+	}
+	if mask&dbfs.AttrXattrs != 0 {
+		f.own.Attr.Xattrs = attr.Xattrs
+	}
+	if mask&dbfs.AttrMTime != 0 {
+		f.own.Attr.MTime, f.mtime = attr.MTime, attr.MTime
+	}
+}
+
+// seal records what has been written since the last time. When it returns, a crash of the
+// daemon cannot undo it.
+func (f *file) seal(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sealLocked(ctx)
+}
+
+func (f *file) sealLocked(ctx context.Context) error {
+	if f.draft == nil || f.deleted || !f.draft.Dirty() {
+		return nil
+	}
+	content, err := f.draft.Seal(ctx)
+	if err != nil {
+		return fmt.Errorf("seal %s: %w", f.id, err)
+	}
+	n, err := f.space.journal.Write(f.id, f.base, content, f.mtime)
+	if errors.Is(err, dbfs.ErrNotExist) {
+		f.deleted = true // removed here between the write and now
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("record %s: %w", f.id, err)
+	}
+	f.base = content
+	if n.ID != f.id {
+		f.follow(n.ID)
+	} else if n.Ino == f.ino {
+		f.own = nil // it had been removed elsewhere, and is back
+	}
+	return nil
+}
+
+// follow lets the file go on as another node: its writers' bytes have become that.
+func (f *file) follow(id dbfs.NodeID) {
+	if f.held {
+		f.space.journal.Hold(id)
+		f.space.journal.Release(f.id)
+	}
+	f.id = id
+	f.own = nil
+}
+
+// sync makes what has been written survive a loss of power.
+func (f *file) sync(ctx context.Context) error {
+	f.mu.Lock()
+	err := f.sealLocked(ctx)
+	draft := f.draft
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if draft != nil {
+		if err := draft.Sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", f.id, err)
+		}
+	}
+	return f.space.journal.Sync()
+}
+
+// detach cuts the file off from its name, which leads to another version or nowhere now.
+func (f *file) detach(as dbfs.Node, deleted bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	as.Deleted = true
+	f.own = &as
+	f.deleted = f.deleted || deleted
+}
+
+// enter counts one more handle; false: the last one has just been closed, and this file is
+// no more.
+func (f *file) enter(writer bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	if f.handles == 0 {
+		// Only now that changes from elsewhere are told to this file is its version looked up:
+		// one that came just before would be missed otherwise.
+		if n, err := f.space.journal.Node(f.id); err == nil {
+			f.base = n.Content
+		}
+	}
+	f.handles++
+	if writer {
+		f.writers++
+	}
+	if writer && !f.held && !f.deleted {
+		f.held = true
+		f.space.journal.Hold(f.id)
+	}
+	return true
+}
+
+// leave counts one handle less. After the last writer what it wrote is recorded and may be
+// sent; after the last handle the file is closed.
+func (f *file) leave(writer bool) (closed bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.handles--
+	if writer {
+		f.writers--
+	}
+	if f.writers == 0 && f.held {
+		err = f.sealLocked(context.Background())
+		f.held = false
+		f.space.journal.Release(f.id)
+	}
+	if f.handles > 0 || err != nil { // an unsealed draft stays: its bytes are nowhere else
+		return false, err
+	}
+	f.closed = true
+	return true, f.close()
+}
+
+// close lets go of draft and body. Called with mu held.
+func (f *file) close() error {
+	var errs []error
+	if f.draft != nil {
+		errs = append(errs, f.draft.Close())
+	}
+	if f.body != nil {
+		errs = append(errs, f.body.Close())
+	}
+	f.draft, f.body = nil, nil
+	if f.deleted {
+		errs = append(errs, f.fs.cfg.Cache.Forget(f.key()))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,199 @@
+// Package fs answers the kernel: it shows the user's namespaces as one tree through FUSE.
+//
+// It speaks go-fuse's raw protocol, one method a request, and keeps nothing for a file that
+// is not open: an inode number leads through the metadata database to a namespace and a
+// node, so a million cached inodes cost the daemon no memory. Names, attributes, listings,
+// link targets and bytes are cached by the kernel without a time limit, because every
+// local change passes through here, and every remote one is told to the kernel by the
+// goroutine in invalidate.go, which holds no lock.
+//
+// Every edit goes to the journal of its namespace and returns when it is recorded there;
+// bytes go through package cache. The network is never waited for, except by a read of
+// bytes that are not on this machine.
+//
+// Lock order: FS.mu, then file.mu. Neither is held while the kernel is notified or, for
+// FS.mu, while anything is read or written.
+package fs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cache"
+	"github.com/dbfs/dbfs/journal"
+)
+
+// Config is what a mount is made of.
+type Config struct {
+	Cache  *cache.Cache
+	KV     dbfs.KV
+	Inodes *cache.Inodes
+	Root   dbfs.NamespaceID // shown at the top
+	Clock  func() time.Time
+	Log    *slog.Logger
+
+	AllowOther bool
+	// Preserve shows and keeps the owners that nodes have; otherwise everything belongs to
+	// UID and GID, and changing owners is refused.
+	Preserve bool
+	UID, GID uint32
+	ReadOnly bool
+	Debug    bool   // log every request
+	Source   string // what mount(8) and df show as the device
+	Disk     string // a directory on the disk that holds what is not sent yet; statfs shows it
+}
+
+// FS is a mounted tree.
+type FS struct {
+	fuse.RawFileSystem // answers ENOSYS to what is not implemented here
+	cfg                Config
+	server             *fuse.Server
+	changes            *changes
+	done               chan struct{} // closed when the mount is gone
+
+	mu       sync.Mutex // guards what follows
+	spaces   map[dbfs.NamespaceID]*space
+	files    map[uint64]*file   // open files by inode number
+	handles  map[uint64]*handle // open files and directories by handle number
+	next     uint64             // handle number
+	dirTimes map[uint64]int64   // directories whose entries changed since the mount: when
+}
+
+// space is a namespace that can be shown.
+type space struct {
+	ns      dbfs.NamespaceID
+	journal *journal.Journal
+	role    dbfs.Role
+}
+
+// New returns a tree that is not mounted yet. Add its root namespace before Mount.
+func New(cfg Config) *FS {
+	return &FS{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		cfg:           cfg,
+		changes:       newChanges(),
+		done:          make(chan struct{}),
+		spaces:        make(map[dbfs.NamespaceID]*space),
+		files:         make(map[uint64]*file),
+		handles:       make(map[uint64]*handle),
+		next:          1,
+		dirTimes:      make(map[uint64]int64),
+	}
+}
+
+// Add shows a namespace, or changes what may be done in it. The journal's Observe should
+// lead to Changed.
+func (fs *FS) Add(j *journal.Journal, role dbfs.Role) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.spaces[j.NS()] = &space{j.NS(), j, role}
+}
+
+// Remove stops showing a namespace. Its open files go on being readable.
+func (fs *FS) Remove(ns dbfs.NamespaceID) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	delete(fs.spaces, ns)
+}
+
+func (fs *FS) space(ns dbfs.NamespaceID) (*space, error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if sp, ok := fs.spaces[ns]; ok {
+		return sp, nil
+	}
+	return nil, fmt.Errorf("namespace %s is not here: %w", ns, dbfs.ErrOffline)
+}
+
+// Mount mounts at dir and returns when the kernel has answered. Requests are served in the
+// background until Unmount.
+func (fs *FS) Mount(dir string) error {
+	opts := &fuse.MountOptions{
+		FsName:                   fs.cfg.Source,
+		Name:                     "dbfs",
+		AllowOther:               fs.cfg.AllowOther,
+		Options:                  []string{"default_permissions"},
+		MaxWrite:                 1 << 20,
+		MaxBackground:            64,
+		DirectMount:              os.Geteuid() == 0,
+		EnableSymlinkCaching:     true,
+		ExplicitDataCacheControl: true,
+		Debug:                    fs.cfg.Debug,
+		// Without KILLPRIV_V2 the kernel asks for security.capability before every write.
+		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_READDIRPLUS_AUTO,
+	}
+	if fs.cfg.ReadOnly {
+		opts.Options = append(opts.Options, "ro")
+	}
+	server, err := fuse.NewServer(fs, dir, opts)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", dir, err)
+	}
+	fs.server = server
+	go func() {
+		defer close(fs.done)
+		server.Serve()
+	}()
+	if err := server.WaitMount(); err != nil {
+		return fmt.Errorf("mount %s: %w", dir, err)
+	}
+	go fs.invalidate()
+	return nil
+}
+
+// Done is closed when the tree is not mounted any more, whoever unmounted it.
+func (fs *FS) Done() <-chan struct{} { return fs.done }
+
+// Unmount unmounts; an error means that files are open and it still is mounted.
+func (fs *FS) Unmount() error { return fs.server.Unmount() }
+
+// Close ends the background work of an unmounted tree and records what open files still
+// held, in case the kernel never said goodbye.
+func (fs *FS) Close() {
+	fs.changes.close()
+	fs.mu.Lock()
+	var open []*file
+	for _, f := range fs.files {
+		open = append(open, f)
+	}
+	fs.mu.Unlock()
+	for _, f := range open {
+		if err := f.seal(context.Background()); err != nil {
+			fs.cfg.Log.Error("an open file could not be recorded at unmount", "node", f.id, "err", err)
+		}
+	}
+}
+
+// String names the file system in go-fuse's messages.
+func (fs *FS) String() string { return "dbfs" }
+
+// Init is called before the first request.
+func (fs *FS) Init(*fuse.Server) {}
+
+// request is the context of a FUSE request: it ends when the kernel says INTERRUPT.
+type request struct {
+	context.Context
+	cancel <-chan struct{}
+}
+
+func newRequest(cancel <-chan struct{}) context.Context {
+	return request{context.Background(), cancel}
+}
+
+func (r request) Done() <-chan struct{} { return r.cancel }
+
+func (r request) Err() error {
+	select {
+	case <-r.cancel:
+		return context.Canceled
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,234 @@
+package fs
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cache"
+)
+
+// forever is how long the kernel may believe what it is told: until it is told otherwise.
+const forever = 1 << 31 // seconds
+
+// find returns the namespace and the node that an inode number leads to. An open file is
+// found as its handles see it, also when its name is gone.
+func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
+	fs.mu.Lock()
+	f := fs.files[ino]
+	fs.mu.Unlock()
+	if f != nil {
+		n, err := f.node()
+		return f.space, n, err
+	}
+	ns, id := fs.cfg.Root, dbfs.RootNode
+	if ino != cache.RootInode {
+		err := fs.cfg.KV.View(func(txn dbfs.Txn) (err error) {
+			ns, id, err = fs.cfg.Inodes.Lookup(txn, ino)
+			return err
+		})
+		if err != nil {
+			return nil, dbfs.Node{}, stale(err)
+		}
+	}
+	sp, err := fs.space(ns)
+	if err != nil {
+		return nil, dbfs.Node{}, err
+	}
+	n, err := sp.journal.Node(id)
+	return sp, n, stale(err)
+}
+
+// stale says ESTALE of an inode that the kernel has and that is gone: the name it came from
+// has to be looked up again.
+func stale(err error) error {
+	if errors.Is(err, dbfs.ErrNotExist) {
+		return syscall.ESTALE
+	}
+	return err
+}
+
+// shown returns what stands at a node's place: for a mount, the root of the other namespace.
+func (fs *FS) shown(sp *space, n dbfs.Node) (*space, dbfs.Node, error) {
+	if n.Kind != dbfs.KindMount {
+		return sp, n, nil
+	}
+	other, err := fs.space(n.Mount)
+	if err != nil {
+		return nil, n, err
+	}
+	root, err := other.journal.Node(dbfs.RootNode)
+	return other, root, err
+}
+
+// entry fills in a reply that names a node.
+func (fs *FS) entry(n *dbfs.Node, out *fuse.EntryOut) {
+	out.NodeId = n.Ino
+	out.Generation = 1
+	out.EntryValid, out.AttrValid = forever, forever
+	fs.attr(n, &out.Attr)
+}
+
+const blockSize = 4096
+
+// attr fills in what stat shows of a node.
+func (fs *FS) attr(n *dbfs.Node, out *fuse.Attr) {
+	*out = fuse.Attr{Ino: n.Ino, Mode: n.Attr.Mode &^ syscall.S_IFMT, Nlink: 1, Blksize: blockSize}
+	mtime := n.Attr.MTime
+	switch n.Kind {
+	case dbfs.KindDir, dbfs.KindMount:
+		out.Mode |= syscall.S_IFDIR
+		out.Nlink = 2
+		out.Size = blockSize
+		mtime = max(mtime, fs.dirTime(n.Ino))
+	case dbfs.KindSymlink:
+		out.Mode |= syscall.S_IFLNK
+		out.Size = uint64(len(n.Target))
+	default:
+		out.Mode |= syscall.S_IFREG
+		out.Size = uint64(n.Content.Size)
+		out.Blocks = blocks(n.Content)
+	}
+	if n.Deleted {
+		out.Nlink = 0
+	}
+	if out.Uid, out.Gid = n.Attr.UID, n.Attr.GID; !fs.cfg.Preserve {
+		out.Uid, out.Gid = fs.cfg.UID, fs.cfg.GID
+	}
+	ctime := max(n.CTime, mtime)
+	out.Mtime, out.Mtimensec = split(mtime)
+	out.Atime, out.Atimensec = out.Mtime, out.Mtimensec
+	out.Ctime, out.Ctimensec = split(ctime)
+}
+
+// blocks returns how many blocks of 512 bytes a file fills: those of its chunks that are
+// not zeros, or all of it while somebody writes to it.
+func blocks(c dbfs.Content) uint64 {
+	if len(c.Chunks) == 0 {
+		return uint64(c.Size+511) / 512
+	}
+	sum := 0
+	for i, id := range c.Chunks {
+		if id != dbfs.ZeroChunk {
+			sum += (dbfs.ChunkLen(c.Size, i) + 511) / 512
+		}
+	}
+	return uint64(sum)
+}
+
+// split cuts nanoseconds into the two fields of a stat, rounding down before 1970 too.
+func split(ns int64) (sec uint64, nsec uint32) {
+	s := ns / 1e9
+	if r := ns % 1e9; r < 0 {
+		s--
+		nsec = uint32(r + 1e9)
+	} else {
+		nsec = uint32(r)
+	}
+	return uint64(s), nsec
+}
+
+// dirTime returns when the entries of a directory last changed, as far as this mount has
+// seen. It is not stored: a directory's stored time is the one that somebody set.
+func (fs *FS) dirTime(ino uint64) int64 {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.dirTimes[ino]
+}
+
+func (fs *FS) dirChanged(ino uint64) {
+	now := fs.cfg.Clock().UnixNano()
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.dirTimes[ino] = now
+}
+
+// Lookup finds a name in a directory. That there is none is an answer too, and kept.
+func (fs *FS) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	sp, dir, err := fs.find(header.NodeId)
+	if err != nil {
+		return fs.status(err)
+	}
+	n, err := fs.child(sp, dir, name)
+	if errors.Is(err, dbfs.ErrNotExist) {
+		*out = fuse.EntryOut{EntryValid: forever}
+		return fuse.OK
+	}
+	if err != nil {
+		return fs.status(err)
+	}
+	fs.entry(&n, out)
+	return fuse.OK
+}
+
+// child returns what stands under a name, as its open handles see it.
+func (fs *FS) child(sp *space, dir dbfs.Node, name string) (dbfs.Node, error) {
+	if len(name) > dbfs.MaxName {
+		return dbfs.Node{}, dbfs.ErrNameTooLong
+	}
+	n, err := sp.journal.Child(dir.ID, name)
+	if err != nil {
+		return n, err
+	}
+	if _, n, err = fs.shown(sp, n); err != nil {
+		return n, err
+	}
+	return fs.live(n), nil
+}
+
+// live returns the node with the size and time that a writer has given it meanwhile.
+func (fs *FS) live(n dbfs.Node) dbfs.Node {
+	if n.Kind != dbfs.KindFile {
+		return n
+	}
+	fs.mu.Lock()
+	f := fs.files[n.Ino]
+	fs.mu.Unlock()
+	if f != nil {
+		if open, err := f.node(); err == nil {
+			return open
+		}
+	}
+	return n
+}
+
+// GetAttr is stat.
+func (fs *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	_, n, err := fs.find(in.NodeId)
+	if err != nil {
+		return fs.status(err)
+	}
+	out.AttrValid = forever
+	fs.attr(&n, &out.Attr)
+	return fuse.OK
+}
+
+// Readlink returns a symlink's target.
+func (fs *FS) Readlink(cancel <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.Status) {
+	_, n, err := fs.find(header.NodeId)
+	if err != nil {
+		return nil, fs.status(err)
+	}
+	return []byte(n.Target), fuse.OK
+}
+
+// Access is answered by the kernel from the attributes.
+func (fs *FS) Access(cancel <-chan struct{}, in *fuse.AccessIn) fuse.Status { return fuse.ENOSYS }
+
+// Forget needs nothing: no inode is remembered.
+func (fs *FS) Forget(nodeid, nlookup uint64) {}
+
+// StatFs shows the disk that the cache is on: what can be written before anything is sent.
+func (fs *FS) StatFs(cancel <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(fs.cfg.Disk, &st); err != nil {
+		return fs.status(err)
+	}
+	*out = fuse.StatfsOut{
+		Blocks: st.Blocks, Bfree: st.Bfree, Bavail: st.Bavail, Bsize: uint32(st.Bsize), Frsize: uint32(st.Frsize),
+		Files: st.Files, Ffree: st.Ffree, NameLen: dbfs.MaxName,
+	}
+	return fuse.OK
+}

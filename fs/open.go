@@ -1,0 +1,208 @@
+package fs
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/journal"
+)
+
+// A handle is what an open(2) returned: of a file, or of a directory.
+type handle struct {
+	file   *file
+	writer bool
+	dir    *listing
+}
+
+// Open opens a file. Its bytes stay in the kernel's cache from one open to the next.
+func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	sp, n, err := fs.find(in.NodeId)
+	if err != nil {
+		return fs.status(err)
+	}
+	writer := in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY
+	if writer {
+		if err := sp.mayWrite(); err != nil {
+			return fs.status(err)
+		}
+	}
+	out.Fh = fs.open(sp, n, writer)
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	return fuse.OK
+}
+
+// open returns a new handle of a file that the kernel knows as n.Ino.
+func (fs *FS) open(sp *space, n dbfs.Node, writer bool) uint64 {
+	for {
+		fs.mu.Lock()
+		f := fs.files[n.Ino]
+		if f == nil {
+			f = &file{fs: fs, ino: n.Ino, space: sp, id: n.ID, base: n.Content}
+			fs.files[n.Ino] = f
+		}
+		fs.mu.Unlock()
+		if f.enter(writer) {
+			fs.mu.Lock()
+			defer fs.mu.Unlock()
+			return fs.newHandle(&handle{file: f, writer: writer})
+		}
+		fs.drop(f)
+	}
+}
+
+// drop takes a closed file off the list.
+func (fs *FS) drop(f *file) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.files[f.ino] == f {
+		delete(fs.files, f.ino)
+	}
+}
+
+// newHandle is called with mu held.
+func (fs *FS) newHandle(h *handle) uint64 {
+	fh := fs.next
+	fs.next++
+	fs.handles[fh] = h
+	return fh
+}
+
+func (fs *FS) handle(fh uint64) *handle {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.handles[fh]
+}
+
+// Create makes a file and opens it.
+func (fs *FS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	sp, n, err := fs.create(in.NodeId, name, journal.NewNode{
+		Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid},
+	})
+	if err != nil {
+		return fs.status(err)
+	}
+	fs.entry(&n, &out.EntryOut)
+	out.Fh = fs.open(sp, n, in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY)
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	return fuse.OK
+}
+
+// Read reads through a handle.
+func (fs *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	h := fs.handle(in.Fh)
+	if h == nil {
+		return nil, fuse.EBADF
+	}
+	n, err := h.file.readAt(newRequest(cancel), buf, int64(in.Offset))
+	if err != nil {
+		return nil, fs.status(fmt.Errorf("read %d bytes at %d of %s: %w", len(buf), in.Offset, h.file.id, err))
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// Write writes through a handle, into the draft.
+func (fs *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	h := fs.handle(in.Fh)
+	if h == nil {
+		return 0, fuse.EBADF
+	}
+	f := h.file
+	n, err := f.writeAt(newRequest(cancel), data, int64(in.Offset))
+	if n == 0 && err != nil {
+		return 0, fs.status(err)
+	}
+	if in.WriteFlags&fuse.FUSE_WRITE_KILL_PRIV != 0 {
+		if err := fs.killPriv(f); err != nil {
+			return uint32(n), fs.status(err)
+		}
+	}
+	return uint32(n), fuse.OK
+}
+
+// killPriv takes the bits from a file that a write takes.
+func (fs *FS) killPriv(f *file) error {
+	n, err := f.node()
+	if err != nil || n.Attr.Mode&killed(n.Attr.Mode) == 0 {
+		return err
+	}
+	n.Attr.Mode &^= killed(n.Attr.Mode)
+	return fs.setAttr(f.space, n, dbfs.AttrMode, n.Attr)
+}
+
+// truncate changes the size of a file, open or not.
+func (fs *FS) truncate(cancel <-chan struct{}, ino uint64, size int64) error {
+	sp, n, err := fs.find(ino)
+	if err != nil {
+		return err
+	}
+	if n.Kind != dbfs.KindFile {
+		return dbfs.ErrIsDir
+	}
+	fh := fs.open(sp, n, true)
+	err = fs.handle(fh).file.truncate(newRequest(cancel), size)
+	if closeErr := fs.release(fh); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// Flush is a close(2): what was written is recorded, and an error still finds somebody.
+func (fs *FS) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
+	h := fs.handle(in.Fh)
+	if h == nil || !h.writer {
+		return fuse.OK
+	}
+	// Not to be interrupted: the bytes are here and only have to be written down.
+	return fs.status(h.file.seal(context.Background()))
+}
+
+// Fsync makes what was written survive a loss of power.
+func (fs *FS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	h := fs.handle(in.Fh)
+	if h == nil || h.file == nil {
+		return fuse.EBADF
+	}
+	return fs.status(h.file.sync(context.Background()))
+}
+
+// Release closes a handle.
+func (fs *FS) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) {
+	if err := fs.release(in.Fh); err != nil {
+		fs.cfg.Log.Error("close failed", "err", err)
+	}
+}
+
+func (fs *FS) release(fh uint64) error {
+	fs.mu.Lock()
+	h := fs.handles[fh]
+	delete(fs.handles, fh)
+	fs.mu.Unlock()
+	if h == nil {
+		return nil
+	}
+	closed, err := h.file.leave(h.writer)
+	if closed {
+		fs.drop(h.file)
+	}
+	return err
+}
+
+// Fallocate with mode 0 makes the file at least that long; there are no blocks to reserve.
+func (fs *FS) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+	h := fs.handle(in.Fh)
+	if h == nil {
+		return fuse.EBADF
+	}
+	if in.Mode != 0 {
+		return fuse.Status(syscall.EOPNOTSUPP)
+	}
+	n, err := h.file.node()
+	if end := int64(in.Offset + in.Length); err == nil && end > n.Content.Size {
+		err = h.file.truncate(newRequest(cancel), end)
+	}
+	return fs.status(err)
+}

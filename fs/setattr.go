@@ -1,0 +1,131 @@
+package fs
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/dbfs/dbfs"
+)
+
+// SetAttr changes size, mode, owner and times.
+func (fs *FS) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	sp, n, err := fs.find(in.NodeId)
+	if err == nil {
+		err = sp.mayWrite()
+	}
+	if err != nil {
+		return fs.status(err)
+	}
+	if size, ok := in.GetSize(); ok {
+		if err := fs.truncate(cancel, in.NodeId, int64(size)); err != nil {
+			return fs.status(err)
+		}
+		if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 {
+			n.Attr.Mode &^= killed(n.Attr.Mode)
+			if err := fs.setAttr(sp, n, dbfs.AttrMode, n.Attr); err != nil {
+				return fs.status(err)
+			}
+		}
+	}
+	mask, attr, err := fs.wanted(in, n)
+	if err == nil && mask != 0 {
+		err = fs.setAttr(sp, n, mask, attr)
+	}
+	if err != nil {
+		return fs.status(err)
+	}
+	if _, n, err = fs.find(in.NodeId); err != nil {
+		return fs.status(err)
+	}
+	out.AttrValid = forever
+	fs.attr(&n, &out.Attr)
+	return fuse.OK
+}
+
+// wanted collects the attributes that a request changes.
+func (fs *FS) wanted(in *fuse.SetAttrIn, n dbfs.Node) (dbfs.AttrMask, dbfs.Attr, error) {
+	var mask dbfs.AttrMask
+	attr := n.Attr
+	if mode, ok := in.GetMode(); ok {
+		mask |= dbfs.AttrMode
+		attr.Mode = mode & 0o7777
+	}
+	uid, setUID := in.GetUID()
+	gid, setGID := in.GetGID()
+	if setUID || setGID {
+		if !fs.cfg.Preserve {
+			if setUID && uid != fs.cfg.UID || setGID && gid != fs.cfg.GID {
+				return 0, attr, fmt.Errorf("this mount shows one owner for everything: %w", syscall.EPERM)
+			}
+		} else {
+			mask |= dbfs.AttrOwner
+			if setUID {
+				attr.UID = uid
+			}
+			if setGID {
+				attr.GID = gid
+			}
+			if n.Kind == dbfs.KindFile && in.Valid&fuse.FATTR_MODE == 0 {
+				mask |= dbfs.AttrMode
+				attr.Mode &^= killed(attr.Mode)
+			}
+		}
+	}
+	if mtime, ok := in.GetMTime(); ok {
+		mask |= dbfs.AttrMTime
+		attr.MTime = mtime.UnixNano()
+		if in.Valid&fuse.FATTR_MTIME_NOW != 0 {
+			attr.MTime = fs.cfg.Clock().UnixNano()
+		}
+	}
+	return mask, attr, nil
+}
+
+// killed returns the bits that a write or a change of owner takes from a mode: setuid, and
+// setgid where it means execution.
+func killed(mode uint32) uint32 {
+	if mode&0o010 != 0 {
+		return syscall.S_ISUID | syscall.S_ISGID
+	}
+	return syscall.S_ISUID
+}
+
+func (fs *FS) setAttr(sp *space, n dbfs.Node, mask dbfs.AttrMask, attr dbfs.Attr) error {
+	if n.Deleted { // unlinked but open: nobody but its handles can see it
+		if f := fs.openFile(n.Ino); f != nil {
+			f.setOwnAttr(mask, attr)
+		}
+		return nil
+	}
+	if mask&dbfs.AttrMTime != 0 {
+		if f := fs.openFile(n.Ino); f != nil {
+			f.setMTime(attr.MTime)
+		}
+		fs.mu.Lock()
+		delete(fs.dirTimes, n.Ino)
+		fs.mu.Unlock()
+	}
+	_, err := sp.journal.SetAttr(n.ID, mask, attr)
+	return err
+}
+
+func (fs *FS) openFile(ino uint64) *file {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.files[ino]
+}
+
+// mayWrite returns ErrReadOnly in a namespace that the user may only read.
+func (sp *space) mayWrite() error {
+	if sp.role < dbfs.RoleWrite {
+		return fmt.Errorf("namespace %s: you may read here, not write: %w", sp.ns, dbfs.ErrReadOnly)
+	}
+	return nil
+}
+
+// Statx is answered through GetAttr; the kernel falls back to it.
+func (fs *FS) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
+	return fuse.ENOSYS
+}
