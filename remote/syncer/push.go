@@ -1,0 +1,97 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/journal"
+)
+
+// push commits batches until nothing is left that may be sent.
+func (sp *space) push(ctx context.Context) error {
+	sp.mu.Lock()
+	role := sp.role
+	sp.mu.Unlock()
+	if role < dbfs.RoleWrite {
+		return nil
+	}
+	for refusals := 0; ; {
+		if err := sp.s.gate(ctx); err != nil {
+			return err
+		}
+		batch, err := sp.journal.Batch(sp.uploaded)
+		if err != nil || batch == nil {
+			return err
+		}
+		sp.setState(Pushing)
+		refused, err := sp.commit(ctx, batch)
+		if err != nil {
+			return err
+		}
+		if !refused {
+			refusals = 0
+		} else if refusals++; refusals > 5 {
+			return fmt.Errorf("the server goes on refusing an edit of namespace %s: %w", sp.journal.NS(), dbfs.ErrBusy)
+		}
+	}
+}
+
+// uploaded reports whether an edit's content is at the server.
+func (sp *space) uploaded(op *dbfs.Op) bool {
+	return op.Content == nil || sp.receipts.have(op.Content.Refs())
+}
+
+// commit sends one batch and takes its answer to the journal.
+func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool, err error) {
+	j := sp.journal
+	at := j.Cursor()
+	entries, err := sp.s.cfg.Meta.Commit(ctx, j.NS(), dbfs.Batch{
+		Epoch: at.Epoch, Device: sp.s.cfg.Device, Seq: batch.Seq, Ops: batch.Ops, Receipts: sp.receipts.of(batch.Ops),
+	})
+	var no *dbfs.RefusedError
+	var need *dbfs.NeedChunksError
+	switch {
+	case err == nil:
+		j.Taken()
+		return false, sp.taken(ctx, entries)
+	case errors.As(err, &no):
+		sp.s.cfg.Log.Debug("batch refused", "namespace", j.NS(), "at", no.At, "code", no.Code, "op", batch.Ops[min(no.At, len(batch.Ops)-1)].Type)
+		if err := j.Refused(); err != nil {
+			return true, err
+		}
+		return true, sp.reconcile(ctx)
+	case errors.As(err, &need):
+		sp.receipts.drop(need.Chunks)
+		return true, fmt.Errorf("%w; uploading them again: %w", err, dbfs.ErrOffline)
+	case errors.Is(err, dbfs.ErrReset):
+		sp.mu.Lock()
+		sp.reset = true
+		sp.mu.Unlock()
+		return false, fmt.Errorf("commit: %w", err)
+	}
+	return false, fmt.Errorf("commit: %w", err)
+}
+
+// taken advances by the entries that a batch became. If others' came in between, the log has
+// them all.
+func (sp *space) taken(ctx context.Context, entries []dbfs.Entry) error {
+	at := sp.journal.Cursor()
+	if len(entries) == 0 || entries[0].JID != at.JID+1 {
+		return sp.pull(ctx)
+	}
+	return sp.journal.Advance(entries, dbfs.Cursor{Epoch: at.Epoch, JID: entries[len(entries)-1].JID})
+}
+
+// reconcile makes the edits of a refused batch fit what the namespace has become.
+func (sp *space) reconcile(ctx context.Context) error {
+	before := sp.journal.Cursor()
+	if err := sp.pull(ctx); err != nil {
+		return err
+	}
+	if sp.journal.Cursor() == before {
+		return sp.journal.Reconcile()
+	}
+	return nil
+}

@@ -1,0 +1,253 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/journal"
+)
+
+// space is the syncing of one namespace.
+type space struct {
+	s        *Syncer
+	journal  *journal.Journal
+	receipts *receipts
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+	news     chan struct{} // cap 1: there may be something to pull
+
+	mu     sync.Mutex // guards what follows
+	role   dbfs.Role
+	state  State
+	err    error         // why it does not go on; nil: it does
+	since  time.Time     // of err
+	pulled chan struct{} // closed and replaced after each attempt to pull
+	reset  bool          // the log cannot be continued: list anew
+	sent   int64         // bytes put
+	dedup  int64         // bytes that the server had already
+}
+
+// State is what a namespace is busy with.
+type State string
+
+const (
+	Idle      State = "idle"
+	Listing   State = "listing"
+	Pulling   State = "pulling"
+	Pushing   State = "pushing"
+	Uploading State = "uploading"
+	Waiting   State = "waiting" // after a failure
+)
+
+func newSpace(s *Syncer, j *journal.Journal, role dbfs.Role) *space {
+	sp := &space{
+		s: s, journal: j, role: role, state: Idle, receipts: newReceipts(s.cfg.Clock),
+		news: make(chan struct{}, 1), pulled: make(chan struct{}),
+	}
+	poke(sp.news)
+	return sp
+}
+
+func (sp *space) end() {
+	if sp.cancel != nil {
+		sp.cancel()
+	}
+	sp.work.Wait()
+}
+
+func (sp *space) setRole(r dbfs.Role) {
+	sp.mu.Lock()
+	changed := sp.role != r
+	sp.role = r
+	sp.mu.Unlock()
+	if changed {
+		sp.look()
+	}
+}
+
+// look makes the namespace pull soon, and not wait out a failure.
+func (sp *space) look() {
+	poke(sp.news)
+	sp.receipts.retry()
+}
+
+// lookAndWait returns when the namespace has gone beyond a cursor, or could not.
+func (sp *space) lookAndWait(ctx context.Context, beyond dbfs.Cursor) error {
+	for sp.journal.Cursor() == beyond {
+		sp.mu.Lock()
+		pulled := sp.pulled
+		sp.mu.Unlock()
+		poke(sp.news)
+		select {
+		case <-pulled:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		sp.mu.Lock()
+		err := sp.err
+		sp.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync is the loop of list, pull, push and rest.
+func (sp *space) sync(ctx context.Context) {
+	behind := true
+	for failures := 0; sp.s.gate(ctx) == nil; {
+		// Taken before the step, so that what happens during it is not slept over.
+		moved, arrived := sp.journal.Moved(), sp.receipts.arrived()
+		err := sp.step(ctx, &behind)
+		if ctx.Err() != nil {
+			return
+		}
+		sp.attempted(err)
+		if err == nil {
+			failures = 0
+			if behind = sp.rest(ctx, moved, arrived); ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		wait := backoff(failures, sp.s.cfg.MaxBackoff)
+		failures++
+		if !temporary(err) {
+			sp.s.cfg.Log.Warn("sync failed", "namespace", sp.journal.NS(), "err", err, "again in", wait)
+		}
+		sleep(ctx, wait, sp.news)
+		behind = true
+	}
+}
+
+// step does what there is to do now.
+func (sp *space) step(ctx context.Context, behind *bool) error {
+	if sp.wantsListing() {
+		if err := sp.list(ctx); err != nil {
+			return err
+		}
+		*behind = true
+	}
+	if *behind {
+		if err := sp.pull(ctx); err != nil {
+			return err
+		}
+		*behind = false
+	}
+	return sp.push(ctx)
+}
+
+// rest waits until there is something to do, and reports whether that may be news.
+func (sp *space) rest(ctx context.Context, moved, arrived <-chan struct{}) (news bool) {
+	sp.setState(Idle)
+	sp.receipts.forget(sp.journal.Needs)
+	// A lost hint is made up for here.
+	safety := time.NewTimer(10 * time.Minute)
+	defer safety.Stop()
+	select {
+	case <-sp.news:
+		return true
+	case <-safety.C:
+		return true
+	case <-moved:
+	case <-arrived:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (sp *space) wantsListing() bool {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	return sp.reset || sp.journal.Cursor() == (dbfs.Cursor{})
+}
+
+// attempted notes how a round went and wakes who waits for a pull.
+func (sp *space) attempted(err error) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	switch {
+	case err == nil:
+		sp.err = nil
+	case sp.err == nil:
+		sp.since = sp.s.cfg.Clock()
+		fallthrough
+	default:
+		sp.err, sp.state = err, Waiting
+	}
+	close(sp.pulled)
+	sp.pulled = make(chan struct{})
+}
+
+func (sp *space) setState(st State) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.state = st
+}
+
+// pageEntries is how many entries are asked for at once: a transaction's worth.
+const pageEntries = 500
+
+// pull reads the log to its end.
+func (sp *space) pull(ctx context.Context) error {
+	sp.setState(Pulling)
+	for {
+		page, err := sp.s.cfg.Meta.Log(ctx, sp.journal.NS(), sp.journal.Cursor(), pageEntries)
+		if errors.Is(err, dbfs.ErrReset) {
+			sp.mu.Lock()
+			sp.reset = true
+			sp.mu.Unlock()
+			return sp.list(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("read the log: %w", err)
+		}
+		if err := sp.journal.Advance(page.Entries, page.Next); err != nil {
+			return err
+		}
+		if !page.More {
+			return nil
+		}
+	}
+}
+
+// list builds the tree anew, and then reads the log from where the listing began.
+func (sp *space) list(ctx context.Context) error {
+	sp.setState(Listing)
+	listing, err := sp.journal.List()
+	if err != nil {
+		return err
+	}
+	var after dbfs.NodeID
+	var begin dbfs.Cursor
+	for first := true; ; first = false {
+		page, err := sp.s.cfg.Meta.Tree(ctx, sp.journal.NS(), after, pageEntries)
+		if err != nil {
+			return fmt.Errorf("list the tree: %w", err)
+		}
+		if first {
+			begin = page.Cursor
+		} else if page.Cursor.Epoch != begin.Epoch {
+			return fmt.Errorf("the log was restored during the listing: %w", dbfs.ErrOffline)
+		}
+		if err := listing.Add(page.Nodes); err != nil {
+			return err
+		}
+		if after = page.Next; !page.More {
+			break
+		}
+	}
+	if err := listing.Finish(begin); err != nil {
+		return err
+	}
+	sp.mu.Lock()
+	sp.reset = false
+	sp.mu.Unlock()
+	sp.receipts.clear()
+	return sp.pull(ctx)
+}

@@ -1,0 +1,57 @@
+package syncer
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/dbfs/dbfs"
+)
+
+// Status is how syncing stands.
+type Status struct {
+	Online bool  // the server answered last time
+	Err    error // why it did not
+	Paused bool
+	Spaces []SpaceStatus // by namespace id
+}
+
+// SpaceStatus is how one namespace stands.
+type SpaceStatus struct {
+	NS        dbfs.NamespaceID
+	Role      dbfs.Role
+	State     State
+	Cursor    dbfs.Cursor // confirmed: everything up to there has been applied
+	Err       error       // why it waits, or why an upload failed
+	Since     time.Time   // of a failure to talk to the server
+	Sent      int64       // bytes uploaded since the start
+	SkippedUp int64       // bytes that the server had already
+}
+
+// Status returns how syncing stands.
+func (s *Syncer) Status() Status {
+	s.mu.Lock()
+	st := Status{Online: s.online, Err: s.polled, Paused: s.paused}
+	s.mu.Unlock()
+	for _, sp := range s.all() {
+		st.Spaces = append(st.Spaces, sp.status())
+	}
+	slices.SortFunc(st.Spaces, func(a, b SpaceStatus) int { return cmp.Compare(a.NS, b.NS) })
+	return st
+}
+
+func (sp *space) status() SpaceStatus {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	st := SpaceStatus{
+		NS: sp.journal.NS(), Role: sp.role, State: sp.state, Cursor: sp.journal.Cursor(),
+		Err: sp.err, Since: sp.since, Sent: sp.sent, SkippedUp: sp.dedup,
+	}
+	if sp.uploading && st.State == Idle {
+		st.State = Uploading
+	}
+	if st.Err == nil {
+		st.Err = sp.receipts.failure()
+	}
+	return st
+}

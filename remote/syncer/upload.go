@@ -1,0 +1,296 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dbfs/dbfs"
+)
+
+// piece is one chunk that a pending edit names, and where its bytes are.
+type piece struct {
+	node dbfs.NodeID
+	i    int
+	ref  dbfs.ChunkRef
+}
+
+const (
+	roundPieces = 512 // chunks that are checked in one request
+	filePieces  = 16  // of one file in a round, so that a large file does not hold up small ones
+)
+
+// upload puts the chunks of pending edits, round after round, as long as there are any.
+func (sp *space) upload(ctx context.Context) {
+	for failures := 0; sp.s.gate(ctx) == nil; {
+		moved, retry := sp.journal.Moved(), sp.receipts.retried()
+		pieces := sp.missing()
+		if len(pieces) == 0 {
+			select {
+			case <-moved:
+			case <-retry:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		err := sp.round(ctx, pieces)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			failures = 0
+			continue
+		}
+		wait := backoff(failures, sp.s.cfg.MaxBackoff)
+		failures++
+		sp.receipts.fail(err)
+		level := sp.s.cfg.Log.Warn
+		if temporary(err) {
+			level = sp.s.cfg.Log.Debug
+		}
+		level("upload failed", "namespace", sp.journal.NS(), "err", err, "again in", wait)
+		sleep(ctx, wait, retry)
+	}
+}
+
+// missing returns the chunks of the next round, oldest edits first. Files that somebody is
+// writing are left alone.
+func (sp *space) missing() []piece {
+	var pieces []piece
+	seen := make(map[dbfs.ChunkID]bool)
+	for _, op := range sp.journal.Pending() {
+		if op.Content == nil || sp.journal.StateOf(op.Node).Open {
+			continue
+		}
+		n := 0
+		for i := range op.Content.Chunks {
+			ref := op.Content.Ref(i)
+			if ref.ID == dbfs.ZeroChunk || seen[ref.ID] || sp.receipts.has(ref.ID) {
+				continue
+			}
+			seen[ref.ID] = true
+			pieces = append(pieces, piece{op.Node, i, ref})
+			if n++; n == filePieces {
+				break
+			}
+		}
+		if len(pieces) >= roundPieces {
+			return pieces[:roundPieces]
+		}
+	}
+	return pieces
+}
+
+// round asks for receipts and puts what the server does not have.
+func (sp *space) round(ctx context.Context, pieces []piece) error {
+	sp.setUploading(true)
+	defer sp.setUploading(false)
+	ns := sp.journal.NS()
+	refs := make([]dbfs.ChunkRef, len(pieces))
+	for i, p := range pieces {
+		refs[i] = p.ref
+	}
+	have, err := sp.s.cfg.Chunks.Check(ctx, ns, refs)
+	if err != nil {
+		return fmt.Errorf("ask for %d chunks: %w", len(refs), err)
+	}
+	if len(have) != len(refs) {
+		return fmt.Errorf("asked for %d chunks, answered for %d: %w", len(refs), len(have), dbfs.ErrCorrupt)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(sp.s.cfg.Uploads)
+	var failed firstError
+	for i, p := range pieces {
+		if have[i] != "" {
+			sp.receipts.put(p.ref.ID, have[i])
+			sp.count(0, int64(p.ref.Len))
+			continue
+		}
+		group.Go(func() error {
+			err := sp.put(ctx, p)
+			if err != nil && !temporary(err) {
+				failed.set(err) // one bad chunk does not keep the others back
+				return nil
+			}
+			return err
+		})
+	}
+	return errors.Join(group.Wait(), failed.err)
+}
+
+func (sp *space) put(ctx context.Context, p piece) error {
+	raw, done, err := sp.s.cfg.Read(ctx, sp.journal.NS(), p.node, p.i, p.ref)
+	if err != nil {
+		if !sp.journal.Needs(p.ref.ID) {
+			return nil // overwritten meanwhile: nobody wants it any more
+		}
+		return fmt.Errorf("chunk %s of node %s cannot be read from this disk: %w", p.ref.ID, p.node, err)
+	}
+	defer done()
+	receipt, err := sp.s.cfg.Chunks.Put(ctx, sp.journal.NS(), p.ref, raw)
+	if err != nil {
+		return fmt.Errorf("upload chunk %s: %w", p.ref.ID, err)
+	}
+	sp.receipts.put(p.ref.ID, receipt)
+	sp.count(int64(len(raw)), 0)
+	return nil
+}
+
+func (sp *space) setUploading(on bool) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.uploading = on
+}
+
+func (sp *space) count(sent, dedup int64) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.sent += sent
+	sp.dedup += dedup
+}
+
+// firstError keeps the first error it is given.
+type firstError struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (e *firstError) set(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		e.err = err
+	}
+}
+
+// receipts remembers which chunks the server has, for as long as it promises to keep them
+// for us.
+type receipts struct {
+	clock func() time.Time
+
+	mu    sync.Mutex // guards what follows
+	known map[dbfs.ChunkID]receipt
+	err   error         // why the last round failed; nil: it did not
+	new   chan struct{} // closed and replaced when receipts arrive
+	again chan struct{} // closed and replaced by retry
+}
+
+type receipt struct {
+	receipt dbfs.Receipt
+	until   time.Time
+}
+
+// receiptLife is how long a receipt is trusted: less than the day it is good for, so that a
+// commit does not find it just expired.
+const receiptLife = 20 * time.Hour
+
+func newReceipts(clock func() time.Time) *receipts {
+	return &receipts{clock: clock, known: make(map[dbfs.ChunkID]receipt), new: make(chan struct{}), again: make(chan struct{})}
+}
+
+func (r *receipts) put(id dbfs.ChunkID, rec dbfs.Receipt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known[id] = receipt{rec, r.clock().Add(receiptLife)}
+	r.err = nil
+	close(r.new)
+	r.new = make(chan struct{})
+}
+
+func (r *receipts) has(id dbfs.ChunkID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec, ok := r.known[id]
+	return ok && rec.until.After(r.clock())
+}
+
+func (r *receipts) have(refs []dbfs.ChunkRef) bool {
+	for _, ref := range refs {
+		if !r.has(ref.ID) {
+			return false
+		}
+	}
+	return true
+}
+
+// of returns the receipts of all chunks that the ops name, each once.
+func (r *receipts) of(ops []dbfs.Op) []dbfs.Receipt {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []dbfs.Receipt
+	seen := make(map[dbfs.ChunkID]bool)
+	for _, op := range ops {
+		if op.Content == nil {
+			continue
+		}
+		for _, id := range op.Content.Chunks {
+			if rec, ok := r.known[id]; ok && !seen[id] {
+				seen[id] = true
+				all = append(all, rec.receipt)
+			}
+		}
+	}
+	return all
+}
+
+func (r *receipts) drop(ids []dbfs.ChunkID) {
+	r.mu.Lock()
+	for _, id := range ids {
+		delete(r.known, id)
+	}
+	r.mu.Unlock()
+	r.retry()
+}
+
+// forget drops the receipts of chunks that nobody needs any more.
+func (r *receipts) forget(needed func(dbfs.ChunkID) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id := range r.known {
+		if !needed(id) {
+			delete(r.known, id)
+		}
+	}
+}
+
+func (r *receipts) clear() {
+	r.mu.Lock()
+	clear(r.known)
+	r.mu.Unlock()
+	r.retry()
+}
+
+func (r *receipts) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+func (r *receipts) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+func (r *receipts) arrived() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.new
+}
+
+func (r *receipts) retry() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.again)
+	r.again = make(chan struct{})
+}
+
+func (r *receipts) retried() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.again
+}
