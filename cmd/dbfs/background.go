@@ -27,6 +27,7 @@ import (
 const (
 	readyTimeout = 60 * time.Second // from start to readiness
 	statTimeout  = 10 * time.Second // for the mount to answer then
+	endTimeout   = 5 * time.Second  // for a daemon that failed to end
 )
 
 // readyLine is what the daemon tells the process that started it.
@@ -66,7 +67,7 @@ func (t *tool) mountInBackground(s mountSettings) error {
 		err = answers(line.Mount)
 	}
 	if err != nil {
-		child.Process.Signal(syscall.SIGTERM)
+		endChild(child)
 		return control.WithHint(fmt.Errorf("%w: %w%s", control.ErrNoDaemon, err, lastError(log.name, begin)), "see "+log.name)
 	}
 	if t.json {
@@ -137,6 +138,14 @@ func answers(dir string) error {
 	}
 }
 
+// endChild gives a daemon that will not do a moment to end, and to say in its log why.
+func endChild(child *exec.Cmd) {
+	child.Process.Signal(syscall.SIGTERM)
+	late := time.AfterFunc(endTimeout, func() { child.Process.Kill() })
+	defer late.Stop()
+	child.Wait()
+}
+
 // lastError returns the last error line that a log got after its first begin bytes, as
 // an addition to a message.
 func lastError(name string, begin int64) string {
@@ -183,7 +192,7 @@ func (t *tool) mountReporting(ctx context.Context, s mountSettings, flags mountF
 		})
 	}
 	if err != nil {
-		json.NewEncoder(pipe).Encode(readyLine{Error: describe(err)}) // nobody listens any more once ready
+		json.NewEncoder(pipe).Encode(readyLine{Error: t.describe(err)}) // nobody listens any more once ready
 		if s.Log != nil {
 			s.Log.Error("daemon ended", "err", err)
 		}

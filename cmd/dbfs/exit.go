@@ -70,14 +70,16 @@ func exitCode(err error) int {
 	return 1
 }
 
-// hints says what to do next about errors that do not bring their own hint.
+// hints says what to do next about errors that do not bring their own hint. A command
+// gets the profile it is about.
 var hints = []struct {
-	err  error
-	hint string
+	err     error
+	hint    string
+	command bool
 }{
-	{control.ErrNoDaemon, "dbfs mount -d"},
-	{dbfs.ErrAuth, "dbfs login --server URL --token TOKEN"},
-	{dbfs.ErrVersion, "a newer dbfs has been here: use that one"},
+	{control.ErrNoDaemon, "dbfs mount -d", true},
+	{dbfs.ErrAuth, "dbfs login --server URL --token TOKEN", true},
+	{dbfs.ErrVersion, "a newer dbfs has been here: use that one", false},
 }
 
 // report tells the error of a command, if there is one, and returns the exit code: as
@@ -90,7 +92,7 @@ func (t *tool) report(err error) int {
 	if errors.Is(err, syscall.EPIPE) {
 		return code // whoever read this has had enough
 	}
-	e := describe(err)
+	e := t.describe(err)
 	if t.json {
 		b, _ := json.Marshal(map[string]*control.Error{"error": e}) // strings always encode
 		fmt.Fprintf(t.out, "%s\n", b)
@@ -104,14 +106,18 @@ func (t *tool) report(err error) int {
 }
 
 // describe is control.ErrorOf with the hints of this tool.
-func describe(err error) *control.Error {
+func (t *tool) describe(err error) *control.Error {
 	e := control.ErrorOf(err)
 	if errors.Is(err, errPartial) {
 		e.Kind = "partial"
 	}
 	for _, row := range hints {
-		if e.Hint == "" && errors.Is(err, row.err) {
-			e.Hint = row.hint
+		if e.Hint != "" || !errors.Is(err, row.err) {
+			continue
+		}
+		e.Hint = row.hint
+		if row.command && t.profile != "" && t.profile != defaultProfile {
+			e.Hint += " --profile " + t.profile
 		}
 	}
 	return e

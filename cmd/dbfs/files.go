@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -188,10 +189,10 @@ func residency(f *control.FileStatus) string {
 	return string(f.Residency)
 }
 
-// mode writes "-rw-r--r--" and the like.
+// mode writes "-rw-r--r--" and the like, as ls does.
 func mode(f *control.FileStatus) string {
 	n := dbfs.Node{Kind: f.Kind, Attr: dbfs.Attr{Mode: f.Mode}}
-	return n.FileMode().String()
+	return strings.Replace(n.FileMode().String(), "L", "l", 1)
 }
 
 func firstOf(args []string) string {

@@ -152,7 +152,7 @@ func (t *tool) grep(ctx context.Context, req control.GrepRequest, g grepFlags, a
 		return false, fmt.Errorf("write output: %w", err)
 	}
 	if sum.NotSearched > 0 && !g.quiet && !t.json {
-		t.note("%s not searched: their text is not on this device", count(sum.NotSearched, "file"))
+		t.note("%s not searched: no text on this device", count(sum.NotSearched, "file"))
 	}
 	return matched, nil
 }

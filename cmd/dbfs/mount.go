@@ -213,7 +213,8 @@ func (t *tool) mountSettings(flags mountFlags) (mountSettings, error) {
 
 func overlap(a, b string) bool {
 	_, below := within(a, b)
-	return below
+	_, above := within(b, a)
+	return below || above
 }
 
 // chooseServer takes the server that is asked for, else the one that the profile is

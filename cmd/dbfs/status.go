@@ -20,7 +20,7 @@ func statusCommand(t *tool) *cobra.Command {
 		Use:   "status",
 		Short: "One screen: mount, transfers, cache, search, what needs you",
 		Long: "Status shows what the daemon of this profile is doing.\n\n" +
-			"With --check it says nothing and only sets the exit code: 0 everything is at the server,\n" +
+			"With --check it says only what is wrong, and the exit code tells: 0 everything is at the server,\n" +
 			"8 not yet, 9 something needs a person, 5 no daemon runs.",
 		Example: "  dbfs status\n  dbfs status --json\n  dbfs status --check || echo 'not yet'\n  dbfs status --watch",
 		Args:    cobra.NoArgs,
@@ -35,7 +35,7 @@ func statusCommand(t *tool) *cobra.Command {
 		},
 		Annotations: map[string]string{byPath: "yes"},
 	}
-	cmd.Flags().BoolVar(&check, "check", false, "only set the exit code")
+	cmd.Flags().BoolVar(&check, "check", false, "only set the exit code, and say why")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every second; with --json a line each time something changed")
 	cmd.MarkFlagsMutuallyExclusive("check", "watch")
 	return cmd

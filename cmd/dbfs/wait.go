@@ -58,6 +58,8 @@ func (t *tool) wait(ctx context.Context, arg string, timeout time.Duration) erro
 	case t.json:
 		return t.printJSON(res)
 	}
-	t.printf("%s  confirmed %s\n", t.paint(green, string(control.UpToDate)), confirmed(res.Namespaces))
+	var tab table
+	tab.add(t.paint(green, string(control.UpToDate)), "confirmed", confirmed(res.Namespaces))
+	tab.write(t.out)
 	return nil
 }

@@ -212,11 +212,11 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	}
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return WithHint(ErrNoDaemon, "dbfs mount -d")
+		return ErrNoDaemon
 	case errors.Is(err, os.ErrPermission):
 		return WithHint(fmt.Errorf("%w: the socket %s belongs to somebody else", dbfs.ErrForbidden, c.socket), "only the user who mounted it and root may ask")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return WithHint(fmt.Errorf("%w: it ended in the middle of its answer", ErrNoDaemon), "dbfs mount -d")
+		return fmt.Errorf("%w: it ended in the middle of its answer", ErrNoDaemon)
 	}
 	return err
 }

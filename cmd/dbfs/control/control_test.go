@@ -189,8 +189,8 @@ func TestNoDaemon(t *testing.T) {
 	ln.Close()
 	for name, socket := range map[string]string{"no socket": filepath.Join(dir, "none"), "nobody listens": dead} {
 		_, err := control.NewClient(socket).Status(t.Context())
-		if e := control.ErrorOf(err); !errors.Is(err, control.ErrNoDaemon) || e.Hint != "dbfs mount -d" {
-			t.Errorf("%s: %+v", name, e)
+		if !errors.Is(err, control.ErrNoDaemon) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// A new daemon takes the place of the dead one's socket.
