@@ -20,15 +20,16 @@ type space struct {
 	work     sync.WaitGroup
 	news     chan struct{} // cap 1: there may be something to pull
 
-	mu     sync.Mutex // guards what follows
-	role   dbfs.Role
-	state  State
-	err    error         // why it does not go on; nil: it does
-	since  time.Time     // of err
-	pulled chan struct{} // closed and replaced after each attempt to pull
-	reset  bool          // the log cannot be continued: list anew
-	sent   int64         // bytes put
-	dedup  int64         // bytes that the server had already
+	mu        sync.Mutex // guards what follows
+	role      dbfs.Role
+	state     State
+	uploading bool          // whatever the state
+	err       error         // why it does not go on; nil: it does
+	since     time.Time     // of err
+	pulled    chan struct{} // closed and replaced after each attempt to pull
+	reset     bool          // the log cannot be continued: list anew
+	sent      int64         // bytes put
+	dedup     int64         // bytes that the server had already
 }
 
 // State is what a namespace is busy with.
