@@ -41,6 +41,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	s.metaRoutes(mux)
 	s.sharingRoutes(mux)
+	s.blockRoutes(mux)
 	mux.HandleFunc("POST /v1/login", func(w http.ResponseWriter, r *http.Request) {
 		serve(s, w, r, smallBody, func(req remote.LoginRequest) (any, error) { return s.Login(r.Context(), req) })
 	})

@@ -72,6 +72,12 @@ func (s *Server) namespace(ctx context.Context, ns dbfs.NamespaceID) (namespaceR
 	return getRow[namespaceRow](ctx, s, TableNamespace, "namespace", namespaceKey(ns))
 }
 
+// owner returns the account that made a namespace.
+func (s *Server) owner(ctx context.Context, ns dbfs.NamespaceID) (dbfs.AccountID, error) {
+	row, err := s.namespace(ctx, ns)
+	return row.Owner, err
+}
+
 // member returns an account's part in a namespace; that of a stranger is the zero row.
 func (s *Server) member(ctx context.Context, ns dbfs.NamespaceID, a dbfs.AccountID) (memberRow, error) {
 	m, err := getRow[memberRow](ctx, s, TableMember, "member", memberKey(a, ns))

@@ -88,8 +88,8 @@ const (
 	TableDevice                     // token hash -> whom it speaks for; account, device -> token hash
 	TableNamespace                  // namespace id -> name, owner
 	TableMember                     // account, namespace -> role; namespace, account -> so listed
-	TableChunk                      // chunk id, domain -> where it is
-	TableGrant                      // object name -> who may write it until when
+	TableChunk                      // chunk id, namespace -> where it is
+	TableGrant                      // time, random -> objects that may be there though no chunk is in them
 )
 
 // Row is a row of a Table.

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/remote"
+)
+
+// blockRoutes adds the block service, and the object store's own addresses where it has any.
+func (s *Server) blockRoutes(mux *http.ServeMux) {
+	const limit = remote.MaxCheck * 256 // bytes; no chunk takes more in a request
+	handle(s, mux, "POST /v1/blobs/check", limit, serveCheck)
+	handle(s, mux, "POST /v1/blobs/grant", limit, serveGrant)
+	handle(s, mux, "POST /v1/blobs/register", limit, serveRegister)
+	handle(s, mux, "POST /v1/blobs/locate", limit, serveLocate)
+	if h, ok := s.objects.(http.Handler); ok {
+		mux.Handle("/v1/objects/", h)
+	}
+}
+
+func serveCheck(se *Session, r *http.Request, req remote.CheckRequest) (any, error) {
+	if err := atMost(len(req.Chunks), remote.MaxCheck); err != nil {
+		return nil, err
+	}
+	receipts, err := se.Check(r.Context(), req.NS, req.Chunks)
+	return remote.CheckReply{Receipts: receipts}, err
+}
+
+func serveGrant(se *Session, r *http.Request, req remote.GrantRequest) (any, error) {
+	if err := atMost(len(req.Objects), remote.MaxBlobs); err != nil {
+		return nil, err
+	}
+	tickets, err := se.grant(r.Context(), req.NS, req.Objects)
+	if err != nil {
+		return nil, fmt.Errorf("grant uploads: %w", err)
+	}
+	uploads, err := se.sign(r.Context(), tickets)
+	return remote.GrantReply{Uploads: uploads}, err
+}
+
+func serveRegister(se *Session, r *http.Request, req remote.RegisterRequest) (any, error) {
+	if err := atMost(len(req.Tickets), remote.MaxBlobs); err != nil {
+		return nil, err
+	}
+	if err := se.blocks(r.Context(), req.NS, dbfs.RoleWrite); err != nil {
+		return nil, fmt.Errorf("register uploads: %w", err)
+	}
+	done := make([]remote.Registered, len(req.Tickets))
+	err := each(r.Context(), len(done), func(ctx context.Context, i int) (err error) {
+		done[i], err = se.registerTicket(ctx, req.NS, req.Tickets[i])
+		return err
+	})
+	return remote.RegisterReply{Chunks: done}, err
+}
+
+// registerTicket registers one upload of several. What is wrong with it alone is part of
+// its answer; an error is what keeps the whole request from being answered.
+func (se *Session) registerTicket(ctx context.Context, ns dbfs.NamespaceID, text string) (remote.Registered, error) {
+	t, err := se.s.receipts.openTicket(ns, se.account, text, se.s.now())
+	var receipt dbfs.Receipt
+	if err == nil {
+		receipt, err = se.register(ctx, t)
+	}
+	switch {
+	case err == nil && receipt == "":
+		err = fmt.Errorf("%w: the chunk is being deleted", dbfs.ErrBusy)
+	case err == nil:
+		return remote.Registered{Receipt: receipt}, nil
+	}
+	for _, own := range []error{dbfs.ErrInvalid, dbfs.ErrVersion, dbfs.ErrNotExist, dbfs.ErrCorrupt, dbfs.ErrBusy} {
+		if errors.Is(err, own) {
+			_, reply := remote.EncodeError(err)
+			return remote.Registered{Error: &reply}, nil
+		}
+	}
+	return remote.Registered{}, fmt.Errorf("register upload: %w", err)
+}
+
+func serveLocate(se *Session, r *http.Request, req remote.LocateRequest) (any, error) {
+	if err := atMost(len(req.Chunks), remote.MaxBlobs); err != nil {
+		return nil, err
+	}
+	places, err := se.locate(r.Context(), req.NS, req.Chunks)
+	return remote.LocateReply{Chunks: places}, err
+}
+
+func atMost(n, most int) error {
+	if n > most {
+		return fmt.Errorf("%w: %d chunks asked for at once; the limit is %d", dbfs.ErrInvalid, n, most)
+	}
+	return nil
+}
