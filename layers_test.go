@@ -45,7 +45,7 @@ var layers = map[string][]string{
 	// suites and fakes; only tests import them
 	"cache/kvtest":                 {"."},
 	"remote/chunktest":             {"."},
-	"remote/metatest":              {"."},
+	"remote/server/memstore":       {".", "remote/server"},
 	"remote/server/storetest":      {".", "remote/server"},
 	"cmd/dbfs/control/controltest": {".", "cmd/dbfs/control"},
 }
@@ -75,6 +75,24 @@ func TestNounsNeedOnlyTheStandardLibrary(t *testing.T) {
 		for _, path := range p.Imports {
 			if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") {
 				t.Errorf("the root package imports %s; every package imports the root, so it may use the standard library only", path)
+			}
+		}
+	}
+}
+
+// TestTableIsAboutWhatExists keeps rows from outliving their packages.
+func TestTableIsAboutWhatExists(t *testing.T) {
+	there := map[string]bool{}
+	for _, p := range listPackages(t) {
+		there[within(p.ImportPath)] = true
+	}
+	for name, allowed := range layers {
+		if !there[name] {
+			t.Errorf("the table of layers_test.go has a row for %s, which does not exist: take it out", name)
+		}
+		for _, other := range allowed {
+			if _, ok := layers[other]; !ok {
+				t.Errorf("the row of %s allows %s, which has no row itself", name, other)
 			}
 		}
 	}
