@@ -1,0 +1,320 @@
+package server
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/dbfs/dbfs"
+)
+
+// How an ordered key-value store keeps the rows; engines that have tables of their own do
+// not need this. All numbers in keys are big-endian, so that keys sort as they count.
+//
+//	H <ns>                 Head
+//	n <ns> <node>          node; a long chunk list is left out
+//	e <ns> <parent> <key>  a live child's id, 16 bytes
+//	g <ns> <jid>           entry; a long chunk list is left out
+//	v <ns> <node> <crev>   the chunk list that was left out
+//	s <ns> <device>        DeviceState
+//	t <table> <key>        row of a Table
+//
+// Nodes and entries are records of the root package. The others are rows (rows.go) with
+// these bodies, integers big-endian:
+//
+//	Head         u32 epoch, u64 jid, u64 floor
+//	chunk list   32 bytes each
+//	DeviceState  u64 seq, [32] digest, u64 first, u64 last,
+//	             if it was refused: u16 at, u64 head, u8 length, code, node record (or nothing)
+//
+// A chunk list of more than inlineChunks is stored once, under the revision that made it,
+// and shared by the node and all entries that carry it. Its absence from a record shows by the size.
+const inlineChunks = 32
+
+// NewKeyTx returns the transaction of a namespace over one of a key-value store.
+func NewKeyTx(ns dbfs.NamespaceID, txn dbfs.Txn) Tx { return keyTx{ns, txn} }
+
+// TableKey returns the key under which a key-value store keeps a row of a Table.
+func TableKey(table Table, key []byte) []byte {
+	return append([]byte{'t', byte(table)}, key...)
+}
+
+// ScanTable is Store.Scan over a transaction of a key-value store.
+func ScanTable(txn dbfs.Txn, table Table, prefix, after []byte, limit int) ([]Row, error) {
+	var start []byte
+	if after != nil {
+		start = TableKey(table, after)
+	}
+	skip := len(TableKey(table, nil))
+	var rows []Row
+	if limit <= 0 {
+		return rows, nil
+	}
+	err := txn.Scan(TableKey(table, prefix), start, func(k, v []byte) bool {
+		rows = append(rows, Row{Key: append([]byte(nil), k[skip:]...), Value: append([]byte(nil), v...)})
+		return len(rows) < limit
+	})
+	return rows, err
+}
+
+type keyTx struct {
+	ns  dbfs.NamespaceID
+	txn dbfs.Txn
+}
+
+func (t keyTx) key(kind byte, size int) []byte {
+	b := make([]byte, 0, 1+8+size)
+	return binary.BigEndian.AppendUint64(append(b, kind), uint64(t.ns))
+}
+
+func (t keyTx) nodeKey(id dbfs.NodeID) []byte { return append(t.key('n', 16), id[:]...) }
+func (t keyTx) childKey(parent dbfs.NodeID, name string) []byte {
+	return append(append(t.key('e', 16+len(name)), parent[:]...), name...)
+}
+func (t keyTx) logKey(jid dbfs.JID) []byte {
+	return binary.BigEndian.AppendUint64(t.key('g', 8), uint64(jid))
+}
+func (t keyTx) chunksKey(id dbfs.NodeID, crev dbfs.JID) []byte {
+	return binary.BigEndian.AppendUint64(append(t.key('v', 24), id[:]...), uint64(crev))
+}
+func (t keyTx) deviceKey(dev dbfs.DeviceID) []byte {
+	return binary.BigEndian.AppendUint64(t.key('s', 8), uint64(dev))
+}
+
+func (t keyTx) Head() (Head, error) {
+	row, err := t.txn.Get(t.key('H', 0))
+	if err != nil {
+		return Head{}, err
+	}
+	b, err := openRow("head", row)
+	if err == nil && len(b) != 20 {
+		err = fmt.Errorf("%w: head row of %d bytes", dbfs.ErrCorrupt, len(row))
+	}
+	if err != nil {
+		return Head{}, err
+	}
+	be := binary.BigEndian
+	return Head{Epoch: be.Uint32(b), JID: dbfs.JID(be.Uint64(b[4:])), Floor: dbfs.JID(be.Uint64(b[12:]))}, nil
+}
+
+func (t keyTx) SetHead(h Head) error {
+	be := binary.BigEndian
+	b := be.AppendUint64(be.AppendUint64(be.AppendUint32(nil, h.Epoch), uint64(h.JID)), uint64(h.Floor))
+	return t.txn.Set(t.key('H', 0), sealRow(b))
+}
+
+func (t keyTx) Node(id dbfs.NodeID) (dbfs.Node, error) {
+	row, err := t.txn.Get(t.nodeKey(id))
+	if err != nil {
+		return dbfs.Node{}, err
+	}
+	return t.decodeNode(row)
+}
+
+func (t keyTx) decodeNode(row []byte) (dbfs.Node, error) {
+	n, err := dbfs.DecodeNode(row)
+	if err == nil {
+		err = t.fetchChunks(&n)
+	}
+	return n, err
+}
+
+func (t keyTx) PutNode(n *dbfs.Node) error {
+	short, err := t.storeChunks(*n)
+	if err != nil {
+		return err
+	}
+	return t.txn.Set(t.nodeKey(n.ID), dbfs.AppendNode(nil, &short))
+}
+
+// storeChunks returns the node as its record holds it, and stores the list that is left out.
+func (t keyTx) storeChunks(n dbfs.Node) (dbfs.Node, error) {
+	if len(n.Content.Chunks) <= inlineChunks {
+		return n, nil
+	}
+	key := t.chunksKey(n.ID, n.Revs.Content)
+	list := n.Content.Chunks
+	n.Content.Chunks = nil
+	if _, err := t.txn.Get(key); err == nil || !errors.Is(err, dbfs.ErrNotExist) {
+		return n, err
+	}
+	b := make([]byte, 0, len(list)*len(dbfs.ChunkID{}))
+	for _, id := range list {
+		b = append(b, id[:]...)
+	}
+	return n, t.txn.Set(key, sealRow(b))
+}
+
+// fetchChunks undoes storeChunks.
+func (t keyTx) fetchChunks(n *dbfs.Node) error {
+	want := dbfs.NumChunks(n.Content.Size)
+	if len(n.Content.Chunks) == want {
+		return nil
+	}
+	row, err := t.txn.Get(t.chunksKey(n.ID, n.Revs.Content))
+	if errors.Is(err, dbfs.ErrNotExist) {
+		return fmt.Errorf("%w: the chunk list of node %s at %d is gone", dbfs.ErrCorrupt, n.ID, n.Revs.Content)
+	}
+	if err != nil {
+		return err
+	}
+	b, err := openRow("chunk list", row)
+	if err == nil && (len(b) != want*len(dbfs.ChunkID{}) || want > dbfs.MaxChunks) {
+		err = fmt.Errorf("%w: chunk list of %d bytes for %d chunks", dbfs.ErrCorrupt, len(b), want)
+	}
+	if err != nil {
+		return err
+	}
+	n.Content.Chunks = make([]dbfs.ChunkID, want)
+	for i := range n.Content.Chunks {
+		copy(n.Content.Chunks[i][:], b[i*len(dbfs.ChunkID{}):])
+	}
+	return nil
+}
+
+func (t keyTx) Child(parent dbfs.NodeID, key string) (dbfs.NodeID, error) {
+	row, err := t.txn.Get(t.childKey(parent, key))
+	if err != nil {
+		return dbfs.NodeID{}, err
+	}
+	return decodeChild(row)
+}
+
+func decodeChild(row []byte) (id dbfs.NodeID, err error) {
+	if len(row) != len(id) {
+		return id, fmt.Errorf("%w: child row of %d bytes", dbfs.ErrCorrupt, len(row))
+	}
+	return dbfs.NodeID(row), nil
+}
+
+func (t keyTx) PutChild(parent dbfs.NodeID, key string, id dbfs.NodeID) error {
+	return t.txn.Set(t.childKey(parent, key), id[:])
+}
+
+func (t keyTx) DelChild(parent dbfs.NodeID, key string) error {
+	return t.txn.Delete(t.childKey(parent, key))
+}
+
+func (t keyTx) Children(parent dbfs.NodeID, after string, limit int) ([]Child, error) {
+	prefix := t.childKey(parent, "")
+	return scan(t.txn, prefix, t.childKey(parent, after), limit, func(k, v []byte) (Child, error) {
+		id, err := decodeChild(v)
+		return Child{Key: string(k[len(prefix):]), ID: id}, err
+	})
+}
+
+func (t keyTx) Log(after dbfs.JID, limit int) ([]dbfs.Entry, error) {
+	entries, err := scan(t.txn, t.key('g', 0), t.logKey(after), limit, func(_, v []byte) (dbfs.Entry, error) {
+		return dbfs.DecodeEntry(v)
+	})
+	for i := range entries {
+		if err == nil {
+			err = t.fetchChunks(&entries[i].Node)
+		}
+	}
+	return entries, err
+}
+
+func (t keyTx) AppendLog(entries []dbfs.Entry) error {
+	for i := range entries {
+		e := entries[i]
+		var err error
+		if e.Node, err = t.storeChunks(e.Node); err != nil {
+			return err
+		}
+		if err := t.txn.Set(t.logKey(e.JID), dbfs.AppendEntry(nil, &e)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Nodes starts after the root's key even when asked for the beginning, so it never lists it.
+func (t keyTx) Nodes(after dbfs.NodeID, limit int) ([]dbfs.Node, error) {
+	nodes, err := scan(t.txn, t.key('n', 0), t.nodeKey(after), limit, func(_, v []byte) (dbfs.Node, error) {
+		return dbfs.DecodeNode(v)
+	})
+	for i := range nodes {
+		if err == nil {
+			err = t.fetchChunks(&nodes[i])
+		}
+	}
+	return nodes, err
+}
+
+func (t keyTx) Device(dev dbfs.DeviceID) (DeviceState, error) {
+	row, err := t.txn.Get(t.deviceKey(dev))
+	if err != nil {
+		return DeviceState{}, err
+	}
+	return decodeDevice(row)
+}
+
+func (t keyTx) PutDevice(dev dbfs.DeviceID, d DeviceState) error {
+	return t.txn.Set(t.deviceKey(dev), encodeDevice(d))
+}
+
+func encodeDevice(d DeviceState) []byte {
+	be := binary.BigEndian
+	b := append(be.AppendUint64(nil, d.Seq), d.Digest[:]...)
+	b = be.AppendUint64(be.AppendUint64(b, uint64(d.First)), uint64(d.Last))
+	if r := d.Refused; r != nil {
+		b = be.AppendUint64(be.AppendUint16(b, uint16(r.At)), uint64(r.Head))
+		b = append(append(b, byte(len(r.Code))), r.Code...)
+		if r.Node != nil {
+			b = dbfs.AppendNode(b, r.Node)
+		}
+	}
+	return sealRow(b)
+}
+
+func decodeDevice(row []byte) (DeviceState, error) {
+	const fixed, refusal = 8 + 32 + 8 + 8, 2 + 8 + 1
+	b, err := openRow("device state", row)
+	if err != nil {
+		return DeviceState{}, err
+	}
+	if len(b) < fixed {
+		return DeviceState{}, fmt.Errorf("%w: device state of %d bytes", dbfs.ErrCorrupt, len(b))
+	}
+	be := binary.BigEndian
+	d := DeviceState{
+		Seq: be.Uint64(b), Digest: [32]byte(b[8:]),
+		First: dbfs.JID(be.Uint64(b[40:])), Last: dbfs.JID(be.Uint64(b[48:])),
+	}
+	if b = b[fixed:]; len(b) == 0 {
+		return d, nil
+	}
+	if len(b) < refusal || len(b) < refusal+int(b[refusal-1]) {
+		return DeviceState{}, fmt.Errorf("%w: device state with half a refusal", dbfs.ErrCorrupt)
+	}
+	r := &dbfs.RefusedError{At: int(be.Uint16(b)), Head: dbfs.JID(be.Uint64(b[2:]))}
+	end := refusal + int(b[refusal-1])
+	r.Code = dbfs.Refusal(b[refusal:end])
+	d.Refused = r
+	if b = b[end:]; len(b) == 0 {
+		return d, nil
+	}
+	n, err := dbfs.DecodeNode(b)
+	r.Node = &n
+	return d, err
+}
+
+// scan decodes up to limit rows under a prefix that come after start.
+func scan[V any](txn dbfs.Txn, prefix, start []byte, limit int, decode func(k, v []byte) (V, error)) ([]V, error) {
+	var list []V
+	var bad error
+	if limit <= 0 {
+		return nil, nil
+	}
+	err := txn.Scan(prefix, start, func(k, v []byte) bool {
+		item, err := decode(k, v)
+		if err != nil {
+			bad = err
+			return false
+		}
+		list = append(list, item)
+		return len(list) < limit
+	})
+	return list, errors.Join(err, bad)
+}
