@@ -29,12 +29,13 @@ var commands = []struct {
 	title string
 	made  []func(*tool) *cobra.Command
 }{
-	{"Start here", []func(*tool) *cobra.Command{mountCommand, umountCommand}},
+	{"Start here", []func(*tool) *cobra.Command{loginCommand, logoutCommand, mountCommand, umountCommand}},
 	{"Look", []func(*tool) *cobra.Command{statusCommand, filestatusCommand, lsCommand}},
 	{"Be sure", []func(*tool) *cobra.Command{waitCommand}},
 	{"Find", []func(*tool) *cobra.Command{searchCommand, grepCommand}},
-	{"Conflicts", []func(*tool) *cobra.Command{conflictsCommand}},
+	{"Conflicts and sharing", []func(*tool) *cobra.Command{conflictsCommand, nsCommand}},
 	{"Tune", []func(*tool) *cobra.Command{pauseCommand, resumeCommand}},
+	{"Run a service", []func(*tool) *cobra.Command{serveCommand, adminCommand}},
 	{"About dbfs", []func(*tool) *cobra.Command{versionCommand}},
 }
 

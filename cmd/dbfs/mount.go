@@ -28,8 +28,12 @@ type mountSettings struct {
 	Cache   string // a private directory; what may be deleted while no daemon runs
 	Socket  string // of the control socket
 
-	Server string // base URL, or embedded
-	Token  string // of this device at Server; "" for embedded
+	// Server is a base URL, or embedded. The rest is what the login there gave; it is
+	// empty for embedded.
+	Server  string
+	Token   string
+	Account string // its name
+	Device  dbfs.DeviceID
 
 	CacheSize  int64 // bytes of clean data
 	UnsentSize int64 // bytes of unsent data
@@ -221,22 +225,28 @@ func overlap(a, b string) bool {
 // logged in at, else the embedded one.
 func (t *tool) chooseServer(s *mountSettings, asked string) error {
 	saved, err := readLogin(t.places.token(t.profile))
-	loggedIn := err == nil
+	known := err == nil
 	if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
 		return err
 	}
 	switch {
-	case asked == embedded, asked == "" && !loggedIn:
+	case !known && (asked == "" || asked == embedded):
 		s.Server = embedded
-	case !loggedIn:
-		return control.WithHint(fmt.Errorf("%w: profile %s is not logged in at %s", dbfs.ErrAuth, t.profile, asked),
-			fmt.Sprintf("dbfs login --server %s --token TOKEN --profile %s", asked, t.profile))
+	case !known:
+		return t.notLoggedIn(asked)
 	case asked != "" && trimURL(asked) != saved.Server:
 		return control.Errorf(dbfs.ErrInvalid, "profile %s is logged in at %s, not at %s: use another profile", t.profile, saved.Server, asked)
+	case saved.Token == "":
+		return t.notLoggedIn(saved.Server)
 	default:
-		s.Server, s.Token = saved.Server, saved.Token
+		s.Server, s.Token, s.Account, s.Device = saved.Server, saved.Token, saved.Account, saved.Device
 	}
 	return nil
+}
+
+func (t *tool) notLoggedIn(server string) error {
+	return control.WithHint(fmt.Errorf("%w: profile %s is not logged in at %s", dbfs.ErrAuth, t.profile, server),
+		fmt.Sprintf("dbfs login --server %s --token TOKEN --profile %s", server, t.profile))
 }
 
 // prepareMountPoint makes sure of an empty directory. A mount that a dead daemon left is

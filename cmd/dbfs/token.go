@@ -14,18 +14,22 @@ import (
 
 // savedLogin is the file "token" of a profile, as JSON:
 //
-//	{"version": 1, "server": URL, "account": NAME, "device": NAME, "token": TOKEN}
+//	{"version": 1, "server": URL, "account": NAME, "device": ID, "name": NAME, "token": TOKEN}
+//
+// After a logout it remains, without the token: logging in again makes the same device,
+// whose unsent edits then go out.
 type savedLogin struct {
-	Version int    `json:"version"`
-	Server  string `json:"server"`
-	Account string `json:"account"`
-	Device  string `json:"device"`
-	Token   string `json:"token"`
+	Version int           `json:"version"`
+	Server  string        `json:"server"`
+	Account string        `json:"account"`
+	Device  dbfs.DeviceID `json:"device"`
+	Name    string        `json:"name"`            // of the device
+	Token   string        `json:"token,omitempty"` // of the device
 }
 
 const loginVersion = 1
 
-// readLogin returns ErrNotExist for a profile that is not logged in.
+// readLogin returns ErrNotExist for a profile that never logged in.
 func readLogin(file string) (savedLogin, error) {
 	var l savedLogin
 	b, err := os.ReadFile(file)
@@ -42,11 +46,12 @@ func readLogin(file string) (savedLogin, error) {
 	case info.Mode().Perm()&0o077 != 0:
 		return l, control.WithHint(fmt.Errorf("%w: others may read the token in %s", dbfs.ErrForbidden, file), "chmod 600 "+file)
 	}
-	if err := json.Unmarshal(b, &l); err != nil {
-		return l, fmt.Errorf("login: %w: %s: %v", dbfs.ErrCorrupt, file, err)
-	}
-	if l.Version != loginVersion {
+	err = json.Unmarshal(b, &l)
+	switch {
+	case err == nil && l.Version > loginVersion:
 		return l, fmt.Errorf("login: %w: %s is of version %d", dbfs.ErrVersion, file, l.Version)
+	case err != nil || l.Version < 1 || l.Server == "" || l.Device == 0:
+		return l, control.WithHint(fmt.Errorf("login: %w: %s", dbfs.ErrCorrupt, file), "remove it and log in again")
 	}
 	return l, nil
 }

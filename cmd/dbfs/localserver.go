@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cmd/dbfs/control"
+	"github.com/dbfs/dbfs/remote/dir"
+	"github.com/dbfs/dbfs/remote/s3"
+	"github.com/dbfs/dbfs/remote/server"
+	"github.com/dbfs/dbfs/remote/server/badgerdb"
+)
+
+// sweepPause is how long uploads that nothing came of may lie about between two sweeps.
+const sweepPause = 10 * time.Minute
+
+// A localServer is a server with its database and its object store in this process. It is
+// what "dbfs serve" shows to the world and what an embedded drive keeps to itself:
+//
+//	DATA/meta         the database
+//	DATA/blocks       the objects, unless they are elsewhere
+//	DATA/admin.token  logs the first administrator in; 0600
+type localServer struct {
+	*server.Server
+	token string // of the first administrator, until somebody has logged in with it; then ""
+
+	store   server.Store
+	objects closer
+	stop    context.CancelFunc // ends the sweeps
+	swept   chan struct{}      // closed when they have ended
+}
+
+type closer interface{ Close() error }
+
+// openServer opens the server whose data are in a directory and whose objects are at an
+// address, file:///DIR or s3://BUCKET[/PREFIX][?endpoint=URL…]; "" stands for DATA/blocks.
+// The directory is made if it is not there.
+func openServer(ctx context.Context, data, blocks string, log *slog.Logger) (*localServer, error) {
+	if err := control.PrivateDir(data); err != nil {
+		return nil, err
+	}
+	objects, err := openObjects(ctx, blocks, filepath.Join(data, "blocks"))
+	if err != nil {
+		return nil, err
+	}
+	store, err := badgerdb.Open(filepath.Join(data, "meta"), log)
+	if err != nil {
+		return nil, errors.Join(err, closeObjects(objects))
+	}
+	ls := &localServer{store: store, swept: make(chan struct{})}
+	ls.objects, _ = objects.(closer)
+	if ls.Server, err = server.New(store, objects, server.Options{Log: log}); err == nil {
+		ls.token, _, err = ls.Bootstrap(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, store.Close(), closeObjects(objects))
+	}
+	sweeps, stop := context.WithCancel(context.Background())
+	ls.stop = stop
+	go ls.sweep(sweeps, log)
+	return ls, nil
+}
+
+// Close ends the server. Nothing may use it any more.
+func (ls *localServer) Close() error {
+	ls.stop()
+	<-ls.swept
+	err := ls.store.Close()
+	if ls.objects != nil {
+		err = errors.Join(err, ls.objects.Close())
+	}
+	return err
+}
+
+func (ls *localServer) sweep(ctx context.Context, log *slog.Logger) {
+	defer close(ls.swept)
+	tick := time.NewTicker(sweepPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		n, err := ls.SweepUploads(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			log.Warn("sweep uploads", "err", err)
+		case n > 0:
+			log.Info("swept uploads that nothing came of", "objects", n)
+		}
+	}
+}
+
+// openObjects opens the object store at an address, and looks whether it works.
+func openObjects(ctx context.Context, address, otherwise string) (server.Objects, error) {
+	if address == "" {
+		return dir.Open(otherwise)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, control.Errorf(dbfs.ErrInvalid, "blocks %q: %v", address, err)
+	}
+	switch {
+	case u.Scheme == "file" && (u.Host == "" || u.Host == "localhost") && u.Path != "" && u.RawQuery == "":
+		return dir.Open(filepath.Clean(u.Path))
+	case u.Scheme == "s3":
+		return openBucket(ctx, address)
+	}
+	return nil, control.Errorf(dbfs.ErrInvalid, "blocks %q: write file:///DIR or s3://BUCKET[/PREFIX][?endpoint=URL&region=NAME&path_style=true]", address)
+}
+
+func openBucket(ctx context.Context, address string) (server.Objects, error) {
+	opts, err := s3.ParseURL(address)
+	if err != nil {
+		return nil, err
+	}
+	store, err := s3.New(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Check(ctx); err != nil {
+		return nil, fmt.Errorf("blocks: %w", err)
+	}
+	return store, nil
+}
+
+func closeObjects(objects server.Objects) error {
+	if c, ok := objects.(closer); ok {
+		return c.Close()
+	}
+	return nil
+}
