@@ -28,6 +28,8 @@ type Chunks struct {
 	locates   gather[dbfs.ChunkRef, Located]
 }
 
+var _ dbfs.ChunkStore = (*Chunks)(nil)
+
 // NewChunks returns the chunk store of a client's server. far carries requests to object
 // stores that are not the server itself; nil stands for the network.
 func NewChunks(client *Client, far http.RoundTripper) *Chunks {

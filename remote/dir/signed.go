@@ -90,14 +90,20 @@ func (s *Store) permitOf(r *http.Request) (permit, error) {
 	return p, nil
 }
 
+// transferTime is how long an object may take to come or go: time for the largest one at 7 KB/s.
+const transferTime = 10 * time.Minute
+
 // ServeHTTP answers requests to signed addresses, as an S3 would.
 func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p, err := s.permitOf(r)
+	conn, limit := http.NewResponseController(w), time.Now().Add(transferTime)
 	switch {
 	case err != nil:
 	case p.method == http.MethodPut:
+		conn.SetReadDeadline(limit) // not every transport has deadlines
 		err = s.receive(p, r)
 	default:
+		conn.SetWriteDeadline(limit)
 		err = s.send(w, r, p.name)
 	}
 	if err != nil {

@@ -25,6 +25,8 @@ const (
 	blockLanes = 32
 )
 
+var _ dbfs.ChunkStore = (*Session)(nil)
+
 // Check returns receipts for the chunks that are within the namespace's reach, and brings
 // those into it that the account has in another namespace of the same owner.
 func (se *Session) Check(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.ChunkRef) ([]dbfs.Receipt, error) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -40,6 +41,14 @@ func TestFarChunks(t *testing.T) {
 	chunktest.Chunks(t, func(t *testing.T) chunktest.Place {
 		p := newWorld(t, nil).admin
 		return chunktest.Place{Store: p.chunks, NS: p.me.Root, Other: p.namespace(t, "other")}
+	})
+}
+
+func TestInProcessChunks(t *testing.T) {
+	chunktest.Chunks(t, func(t *testing.T) chunktest.Place {
+		w := newWorld(t, nil)
+		rt := remote.InProcess(w.srv.Handler())
+		return chunktest.Place{Store: w.admin.through(t, w, rt), NS: w.admin.me.Root, Other: w.admin.namespace(t, "other")}
 	})
 }
 
@@ -478,6 +487,26 @@ func TestRegister(t *testing.T) {
 	want("late", w.admin, ns, late.Ticket, "")
 	w.clock.move(time.Second)
 	want("too late", w.admin, ns, late.Ticket, "invalid")
+}
+
+// TestRestart: what was handed out before a restart is still good after it.
+func TestRestart(t *testing.T) {
+	w := newWorld(t, nil)
+	ns := w.admin.me.Root
+	ref, b := chunktest.Noise(100, 1)
+	frame := remote.AppendFrame(nil, ref, b)
+	up := w.admin.grant(t, w, ns, ref, frame)
+	w.send(t, up, frame)
+	var err error
+	if w.srv, err = server.New(w.store, w.objects, server.Options{Now: w.clock.now}); err != nil {
+		t.Fatal(err)
+	}
+	hs := httptest.NewServer(w.srv.Handler())
+	defer hs.Close()
+	w.url = hs.URL
+	if r, code := w.admin.register(t, w, ns, up.Ticket); r == "" {
+		t.Errorf("register: %s", code)
+	}
 }
 
 func TestBlockRequestsHaveLimits(t *testing.T) {

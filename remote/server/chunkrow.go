@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -66,10 +65,11 @@ func objectName(id dbfs.ChunkID, random uint64) string {
 
 // chunkOf returns the chunk that an object holds, by its name.
 func chunkOf(object string) (dbfs.ChunkID, error) {
-	parts := strings.Split(object, "/")
-	digits, _, _ := strings.Cut(parts[len(parts)-1], "-")
+	rest, isChunk := strings.CutPrefix(object, "c/")
+	_, last, _ := strings.Cut(rest, "/")
+	digits, _, _ := strings.Cut(last, "-")
 	var id dbfs.ChunkID
-	if b, err := hex.DecodeString(digits); err != nil || len(parts) != 3 || parts[0] != "c" || copy(id[:], b) != len(id) {
+	if err := id.UnmarshalText([]byte(digits)); err != nil || !isChunk {
 		return id, fmt.Errorf("%w: object %q holds no chunk", dbfs.ErrCorrupt, object)
 	}
 	return id, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/remote"
 )
 
 var (
@@ -94,4 +95,45 @@ func FuzzOpenReceipt(f *testing.F) {
 			t.Fatalf("opened %q, which was not given", text)
 		}
 	})
+}
+
+func FuzzOpenTicket(f *testing.F) {
+	tk := ticket{ns: 5, account: 6, expiry: testNow.Unix() + 1, random: 7}
+	f.Add(testKey.sealTicket(tk))
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := testKey.openTicket(5, 6, text, testNow)
+		if err == nil && testKey.sealTicket(got) != text {
+			t.Fatalf("opened %q, which was not given", text)
+		}
+	})
+}
+
+func TestTicketRoundTrip(t *testing.T) {
+	want := ticket{
+		ns: 5, account: 6, expiry: testNow.Unix() + 1, random: 7,
+		object: remote.NewObject{Chunk: dbfs.ChunkRef{ID: dbfs.ChunkID{1}, Len: 2}, Size: 3, SHA256: dbfs.ChunkID{4}},
+	}
+	text := testKey.sealTicket(want)
+	if got, err := testKey.openTicket(5, 6, text, testNow); err != nil || got != want {
+		t.Errorf("opened: %+v, %v; want %+v", got, err, want)
+	}
+	if len(text) > remote.MaxTicket {
+		t.Errorf("a ticket of %d letters; the limit is %d", len(text), remote.MaxTicket)
+	}
+}
+
+func TestObjectNames(t *testing.T) {
+	id := dbfs.ChunkID{0x7f, 1}
+	name := objectName(id, 9)
+	if want := "c/7f/" + id.String() + "-0000000000000009"; name != want {
+		t.Errorf("named %s, want %s", name, want)
+	}
+	if got, err := chunkOf(name); got != id || err != nil {
+		t.Errorf("holds %s, %v; want %s", got, err, id)
+	}
+	for _, bad := range []string{"", "c/7f", "c/7f/", "c/7f/zz-1", "c/7f/7f01-1", "p/7f/" + id.String() + "-1", "c/7f/" + id.String() + "00-1"} {
+		if got, err := chunkOf(bad); !errors.Is(err, dbfs.ErrCorrupt) {
+			t.Errorf("%q holds %s, %v; want ErrCorrupt", bad, got, err)
+		}
+	}
 }
