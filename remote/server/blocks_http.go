@@ -57,8 +57,9 @@ func serveRegister(se *Session, r *http.Request, req remote.RegisterRequest) (an
 	return remote.RegisterReply{Chunks: done}, err
 }
 
-// registerTicket registers one upload of several. What is wrong with it alone is part of
-// its answer; an error is what keeps the whole request from being answered.
+// registerTicket registers one upload of several. What is wrong with it is part of its
+// answer, also an object store that does not: a 503 would tell the client to leave the whole
+// server alone. An error is what keeps the request from being answered.
 func (se *Session) registerTicket(ctx context.Context, ns dbfs.NamespaceID, text string) (remote.Registered, error) {
 	t, err := se.s.receipts.openTicket(ns, se.account, text, se.s.now())
 	var receipt dbfs.Receipt
@@ -71,7 +72,7 @@ func (se *Session) registerTicket(ctx context.Context, ns dbfs.NamespaceID, text
 	case err == nil:
 		return remote.Registered{Receipt: receipt}, nil
 	}
-	for _, own := range []error{dbfs.ErrInvalid, dbfs.ErrVersion, dbfs.ErrNotExist, dbfs.ErrCorrupt, dbfs.ErrBusy} {
+	for _, own := range []error{dbfs.ErrInvalid, dbfs.ErrVersion, dbfs.ErrNotExist, dbfs.ErrCorrupt, dbfs.ErrBusy, dbfs.ErrOffline} {
 		if errors.Is(err, own) {
 			_, reply := remote.EncodeError(err)
 			return remote.Registered{Error: &reply}, nil

@@ -24,6 +24,7 @@ import (
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/remote"
 	"github.com/dbfs/dbfs/remote/chunktest"
+	"github.com/dbfs/dbfs/remote/dir"
 	"github.com/dbfs/dbfs/remote/s3"
 	"github.com/dbfs/dbfs/remote/server"
 )
@@ -708,6 +709,30 @@ func TestObjectStoreOutage(t *testing.T) {
 	_, err = p.chunks.Put(t.Context(), p.me.Root, ref, b)
 	if !errors.Is(err, dbfs.ErrOffline) || !strings.Contains(err.Error(), "127.0.0.1:1") || strings.Contains(err.Error(), "Signature") {
 		t.Errorf("put: %v; want ErrOffline that says where, without the signature", err)
+	}
+}
+
+// deaf is an object store that takes uploads and then does not answer the server.
+type deaf struct{ *dir.Store }
+
+func (deaf) Stat(context.Context, string) (int64, []byte, error) {
+	return 0, nil, fmt.Errorf("%w: the bucket is on fire", dbfs.ErrOffline)
+}
+
+// TestObjectStoreDeafToServer: the client learns why, and can go on with everything else at once.
+func TestObjectStoreDeafToServer(t *testing.T) {
+	d, err := dir.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	p := newWorld(t, deaf{d}).admin
+	ref, b := chunktest.Noise(100, 1)
+	if _, err := p.chunks.Put(t.Context(), p.me.Root, ref, b); !errors.Is(err, dbfs.ErrOffline) || !strings.Contains(err.Error(), "on fire") {
+		t.Errorf("put: %v, want ErrOffline that says why", err)
+	}
+	if _, err := p.client.Namespaces(t.Context()); err != nil {
+		t.Errorf("metadata right afterwards: %v", err)
 	}
 }
 
