@@ -1,19 +1,22 @@
 package main
 
 import (
-	"context"
-	"fmt"
+	"os"
 
-	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cmd/dbfs/daemon"
 )
 
-// daemon is a client built from its settings.
-type daemon struct{}
-
-func newDaemon(s mountSettings) (*daemon, error) {
-	return nil, fmt.Errorf("mount %s: %w: this build holds no client", s.Mount, dbfs.ErrUnsupported)
+// newDaemon builds the client that a mount runs.
+func newDaemon(s mountSettings) (drive, error) {
+	device, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	return daemon.New(daemon.Settings{
+		Profile: s.Profile, Mount: s.Mount, State: s.State, Cache: s.Cache, Socket: s.Socket,
+		Server: s.Server, Token: s.Token, Device: device,
+		CacheSize: s.CacheSize, UnsentSize: s.UnsentSize, MinFree: s.MinFree,
+		AllowOther: s.AllowOther, ReadOnly: s.ReadOnly, Preserve: os.Geteuid() == 0,
+		Source: s.Source, Version: thisVersion(), Log: s.Log,
+	})
 }
-
-func (*daemon) Run(context.Context, func()) error { return dbfs.ErrUnsupported }
-
-func (*daemon) Abort() error { return dbfs.ErrUnsupported }

@@ -85,10 +85,8 @@ func (t *tool) login(ctx context.Context, server, token, device string) error {
 	case before.Server != server:
 		return t.taken(before)
 	}
-	if device == "" {
-		if device, err = os.Hostname(); err != nil {
-			return fmt.Errorf("name of this device: %w", err)
-		}
+	if device, err = deviceName(device); err != nil {
+		return err
 	}
 	l, err := remote.NewClient(server, "", nil).Login(ctx, token, device, before.Device)
 	if errors.Is(err, dbfs.ErrForbidden) && before.Device != 0 {
@@ -106,6 +104,18 @@ func (t *tool) login(ctx context.Context, server, token, device string) error {
 	}
 	t.printf("logged in as %s at %s; this device is %q\n", visible(l.Name), server, visible(device))
 	return nil
+}
+
+// deviceName is the name that was given, or else the host's.
+func deviceName(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name of this device: %w", err)
+	}
+	return host, nil
 }
 
 // taken says that the profile belongs to another account or server, whose edits it may hold.

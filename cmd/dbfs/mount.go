@@ -28,21 +28,21 @@ type mountSettings struct {
 	Cache   string // a private directory; what may be deleted while no daemon runs
 	Socket  string // of the control socket
 
-	// Server is a base URL, or embedded. The rest is what the login there gave; it is
-	// empty for embedded.
-	Server  string
-	Token   string
-	Account string // its name
-	Device  dbfs.DeviceID
+	Server string // base URL, or embedded
+	Token  string // of this device at Server; "" for embedded
+	Device string // what this device is called, in conflicted copies too
 
 	CacheSize  int64 // bytes of clean data
 	UnsentSize int64 // bytes of unsent data
 	MinFree    int64 // bytes of the disk to leave free
 	AllowOther bool
 	ReadOnly   bool
+	Preserve   bool // keep and show the owners that files have
+	IndexAll   bool // download small files so that they can be searched
 
-	Source string // what the table of mounts shall say, with mountType
-	Log    *slog.Logger
+	Source  string // what the table of mounts shall say, with mountType
+	Version control.Version
+	Log     *slog.Logger
 }
 
 // drive is what "dbfs mount" runs: a client built from its settings.
@@ -65,6 +65,7 @@ type mountFlags struct {
 	minFree            byteSize
 	server             string
 	allowOther, ro     bool
+	owners, indexAll   bool
 	nonempty           bool
 	logLevel           string
 	explicitMountPoint string
@@ -98,6 +99,8 @@ func mountCommand(t *tool) *cobra.Command {
 	f.StringVar(&flags.server, "server", "", "base URL, or embedded (default: where this profile is logged in, else embedded)")
 	f.BoolVar(&flags.allowOther, "allow-other", false, "let other users in, as far as the files' modes do")
 	f.BoolVar(&flags.ro, "read-only", false, "no changes")
+	f.BoolVar(&flags.owners, "preserve-owners", false, "keep and show the owners that files have, instead of yours")
+	f.BoolVar(&flags.indexAll, "index-all", false, "download small files so that they can be searched")
 	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
 	f.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -188,8 +191,10 @@ func (t *tool) mountSettings(flags mountFlags) (mountSettings, error) {
 	s := mountSettings{
 		Profile: t.profile, Socket: t.socketPath(), Source: mountSource(t.profile),
 		CacheSize: int64(flags.cacheSize), UnsentSize: int64(flags.unsent), MinFree: int64(flags.minFree),
-		AllowOther: flags.allowOther, ReadOnly: flags.ro,
+		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owners, IndexAll: flags.indexAll,
+		Version: thisVersion(),
 	}
+	s.Version.PID = os.Getpid()
 	for _, dir := range []struct {
 		to               *string
 		given, otherwise string
@@ -232,6 +237,8 @@ func (t *tool) chooseServer(s *mountSettings, asked string) error {
 	switch {
 	case !known && (asked == "" || asked == embedded):
 		s.Server = embedded
+		s.Device, err = deviceName("")
+		return err
 	case !known:
 		return t.notLoggedIn(asked)
 	case asked != "" && trimURL(asked) != saved.Server:
@@ -239,7 +246,7 @@ func (t *tool) chooseServer(s *mountSettings, asked string) error {
 	case saved.Token == "":
 		return t.notLoggedIn(saved.Server)
 	default:
-		s.Server, s.Token, s.Account, s.Device = saved.Server, saved.Token, saved.Account, saved.Device
+		s.Server, s.Token, s.Device = saved.Server, saved.Token, saved.Name
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
+	"github.com/dbfs/dbfs/cmd/dbfs/host"
 )
 
 // drainTimeout is how long running requests may take when a server is told to end.
@@ -80,7 +81,7 @@ func (t *tool) serveCmd(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return err
 	}
-	ls, err := openServer(ctx, data, flags.blocks, log)
+	ls, err := host.Open(ctx, data, flags.blocks, log)
 	if err != nil {
 		return err
 	}
@@ -91,20 +92,20 @@ func (t *tool) serveCmd(ctx context.Context, flags serveFlags) error {
 }
 
 // announce says where the server is, and as long as nobody has, how to log in.
-func (t *tool) announce(ls *localServer, ln net.Listener, flags serveFlags, data string) error {
+func (t *tool) announce(ls *host.Server, ln net.Listener, flags serveFlags, data string) error {
 	file := filepath.Join(data, "admin.token")
-	if ls.token != "" {
-		if err := writePrivate(file, []byte(ls.token+"\n")); err != nil {
+	if ls.Token != "" {
+		if err := writePrivate(file, []byte(ls.Token+"\n")); err != nil {
 			return err
 		}
 	}
 	url := baseURL(ln.Addr(), flags.cert != "")
 	if t.json {
-		return t.lineJSON(serveReply{url, ls.token, os.Getpid()})
+		return t.lineJSON(serveReply{url, ls.Token, os.Getpid()})
 	}
 	t.printf("serving at %s\n", url)
-	if ls.token != "" {
-		t.printf("admin token %s\n  also in %s; log in: dbfs login --server %s --token - < %s\n", ls.token, file, url, file)
+	if ls.Token != "" {
+		t.printf("admin token %s\n  also in %s; log in: dbfs login --server %s --token - < %s\n", ls.Token, file, url, file)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func newTool() *tool {
 		inTerm: term.IsTerminal(0), outTerm: term.IsTerminal(1), errTerm: term.IsTerminal(2),
 		now: time.Now, lookup: os.LookupEnv, cwd: os.Getwd, mounts: listMounts,
 		places:   findPlaces(os.LookupEnv, homeDir(), os.Getuid()),
-		newDrive: func(s mountSettings) (drive, error) { return newDaemon(s) },
+		newDrive: newDaemon,
 	}
 }
 
