@@ -14,7 +14,9 @@
 //	e  a file name's extension
 //	g  three bytes in a row (a trigram) of a text, folded: what grep plans with
 //	i  a node id: its name document
+//	l  (no term) contents of which only the beginning is indexed
 //	n  a word of a name
+//	u  (no term) names whose content has not been looked into
 //	w  a word of a text, with its positions
 //
 // New documents enter the memory segment and are found at once. When it is full, or has

@@ -144,7 +144,11 @@ func (x *Index) update(s *snapshot, f File, fresh bool, a *analysis, flags uint8
 }
 
 func (x *Index) addName(n *nameRecord, link uint32) {
-	doc := x.mem.addName(n, link, nameKeys(n))
+	keys := nameKeys(n)
+	if link == 0 && n.content != (key128{}) {
+		keys = append(keys, unknownKey)
+	}
+	doc := x.mem.addName(n, link, keys)
 	x.links.add(row{doc: doc, link: link})
 }
 

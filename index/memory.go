@@ -66,7 +66,7 @@ func (m *memory) addName(n *nameRecord, link uint32, keys [][]byte) uint32 {
 	defer m.mu.Unlock()
 	doc := m.next()
 	for _, key := range keys {
-		m.put(m.key(key, maphash.Bytes(hashSeed, key)), doc, nil)
+		m.putKey(key, doc)
 	}
 	m.rows = append(m.rows, row{doc: doc, link: link, record: uint32(len(m.records)), kind: isName})
 	m.records = appendNameRecord(m.records, n)
@@ -84,8 +84,10 @@ func (m *memory) addContent(key key128, flags uint8, a *analysis) uint32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	doc := m.next()
-	k := append([]byte{'c'}, key[:]...)
-	m.put(m.key(k, maphash.Bytes(hashSeed, k)), doc, nil)
+	m.putKey(contentTerm(key), doc)
+	if flags&isLong != 0 {
+		m.putKey(longKey, doc)
+	}
 	if a != nil {
 		for i := range a.ends {
 			m.put(m.key(a.key(i), a.hash[i]), doc, pos[start[i]:start[i+1]])
@@ -98,6 +100,10 @@ func (m *memory) addContent(key key128, flags uint8, a *analysis) uint32 {
 	m.records = append(m.records, key[:]...)
 	m.tokens += uint64(tokens)
 	return doc
+}
+
+func (m *memory) putKey(key []byte, doc uint32) {
+	m.put(m.key(key, maphash.Bytes(hashSeed, key)), doc, nil)
 }
 
 func (m *memory) put(l *memList, doc uint32, positions []uint32) {

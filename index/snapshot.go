@@ -12,6 +12,7 @@ import (
 type snapshot struct {
 	parts []livePart // in order of their documents
 	links []uint64
+	hurt  bool // something was lost: names may be linked to contents that are gone
 }
 
 type livePart struct {
@@ -26,7 +27,7 @@ func (x *Index) snapshot() (*snapshot, error) {
 	if x.closed {
 		return nil, errClosed
 	}
-	s := &snapshot{links: x.links.snapshot()}
+	s := &snapshot{links: x.links.snapshot(), hurt: x.losses > x.healed}
 	for _, seg := range x.segments {
 		seg.retain()
 		s.parts = append(s.parts, livePart{seg.segment, seg.now.share()})
@@ -113,8 +114,11 @@ func (s *snapshot) docs(key []byte, fn func(p livePart, r row) bool) error {
 	return nil
 }
 
+// Keys. The last two have no term.
 func nodeKey(node dbfs.NodeID) []byte { return append([]byte{'i'}, node[:]...) }
 func contentTerm(key key128) []byte   { return append([]byte{'c'}, key[:]...) }
+
+var longKey, unknownKey = []byte{'l'}, []byte{'u'}
 
 // A foundName is a name document with its record.
 type foundName struct {
