@@ -1,0 +1,117 @@
+package cache
+
+import (
+	"encoding/binary"
+
+	"github.com/dbfs/dbfs"
+)
+
+// Every key of the book, in the database of one home or of both. <file> is ns 8 bytes and
+// node 16; <chunk> 32; numbers are big-endian. The values are drawn in book.go.
+//
+//	home   key                      value
+//	both   cb<file>                 size and chunk ids of a body
+//	both   cp<file>                 which of its chunks are present, unsent, touched …
+//	both   cv<chunk>                the bytes of a loose chunk of at most SmallSize bytes
+//	cache  cm<chunk>                length and clock of a loose chunk
+//	cache  cl<clock u32><m|p><id>   bytes that evicting this loose chunk or body would free
+//	cache  cx<chunk><file><i u16>   nothing; a hint that the body may have the chunk at i
+//	cache  cs                       clean bytes in all, as of some time ago
+//	state  cu<chunk>                an unsent chunk: its length, and who holds it
+//
+// And the files, hh being two hexadecimal digits of the name:
+//
+//	bodies/hh/<ns>-<node>           a body of more than SmallSize bytes
+//	chunks/hh/<chunk>               a loose chunk of more than SmallSize bytes
+//
+// The law: a chunk with a cu record is in the place that the record names, for as long as
+// the record is there. Everything else can be fetched again, so it may be lost, but what
+// is read is what its name says: bytes are verified the first time in a process that
+// somebody reads them. The steps, and what a crash after each leaves:
+//
+//	fetch: 1 write the bytes      absent chunk with bytes: garbage until fetched again
+//	       2 cp, cl, cx           –
+//	evict: 1 cp, cl, cx           as above
+//	       2 punch or unlink      –
+//	write: 1 body to state        clean bytes in state: Recover moves them back
+//	       2 set aside, cu        the chunk twice
+//	       3 touched in cp        the chunk is not there: fetched again when wanted
+//	       4 write the bytes      as above: what is touched and not sealed is discarded
+//	seal:  1 cu, cb, cp at once   unsent but in no edit: Recover makes it clean
+//	aside: 1 write, rename        garbage file: the sweep finds it
+//	       2 cu names the copy    –
+//	       3 destroy the original –
+//	unpin: 1 cm, cl in cache      twice: cu wins
+//	       2 rename or copy       cu says state, the file is in cache: looked for in both
+//	       3 delete cu            –
+//	move:  1 cb, cp in the new    twice: state wins
+//	       2 rename or copy       the record in state, the file in cache: looked for in both
+//	       3 delete in the old    –
+//
+// A loss of power can also undo steps that were not synced, or order them anew; what was
+// synced stays in its place because asides of synced chunks are synced before step 3.
+
+const (
+	kindBody  = 'p'
+	kindLoose = 'm'
+)
+
+func key(kind byte, parts ...[]byte) []byte {
+	k := append(make([]byte, 0, 64), 'c', kind)
+	for _, p := range parts {
+		k = append(k, p...)
+	}
+	return k
+}
+
+// A File is what a body belongs to: a node of a namespace.
+type File struct {
+	NS   dbfs.NamespaceID
+	Node dbfs.NodeID
+}
+
+const fileLen = 8 + 16
+
+func (f File) bytes() []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, fileLen), uint64(f.NS)), f.Node[:]...)
+}
+
+func fileFrom(b []byte) File {
+	return File{dbfs.NamespaceID(binary.BigEndian.Uint64(b)), dbfs.NodeID(b[8:fileLen])}
+}
+
+func (f File) String() string { return f.NS.String() + "-" + f.Node.String() }
+
+func contentKey(f File) []byte          { return key('b', f.bytes()) }
+func partsKey(f File) []byte            { return key('p', f.bytes()) }
+func valueKey(id dbfs.ChunkID) []byte   { return key('v', id[:]) }
+func looseKey(id dbfs.ChunkID) []byte   { return key('m', id[:]) }
+func unsentKey(id dbfs.ChunkID) []byte  { return key('u', id[:]) }
+func hintPrefix(id dbfs.ChunkID) []byte { return key('x', id[:]) }
+
+func hintKey(id dbfs.ChunkID, at spot) []byte {
+	return binary.BigEndian.AppendUint16(key('x', id[:], at.file.bytes()), uint16(at.i))
+}
+
+func hintFrom(k []byte) (spot, bool) {
+	const n = 2 + 32 + fileLen + 2
+	if len(k) != n {
+		return spot{}, false
+	}
+	return spot{fileFrom(k[2+32:]), int(binary.BigEndian.Uint16(k[n-2:]))}, true
+}
+
+var (
+	lruPrefix = key('l')
+	totalKey  = key('s')
+)
+
+func lruKey(clock uint32, kind byte, id []byte) []byte {
+	return append(append(binary.BigEndian.AppendUint32(key('l'), clock), kind), id...)
+}
+
+// A spot is a place in a body: chunk i.
+type spot struct {
+	file File
+	i    int
+}
