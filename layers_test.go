@@ -39,8 +39,9 @@ var layers = map[string][]string{
 
 	// 3: joins the parts; nobody imports it
 	"cmd/dbfs/control": {"."},
-	"cmd/dbfs": {".", "cache", "journal", "index", "remote", "remote/s3", "remote/dir",
-		"fs", "remote/syncer", "remote/server", "remote/server/badgerdb", "cmd/dbfs/control"},
+	"cmd/dbfs/host":    {".", "remote/s3", "remote/dir", "remote/server", "remote/server/badgerdb", "cmd/dbfs/control"},
+	"cmd/dbfs/daemon":  {".", "cache", "journal", "index", "remote", "fs", "remote/syncer", "cmd/dbfs/control", "cmd/dbfs/host"},
+	"cmd/dbfs":         {".", "remote", "cmd/dbfs/control", "cmd/dbfs/host", "cmd/dbfs/daemon"},
 
 	// suites and fakes; only tests import them
 	"cache/kvtest":                 {"."},

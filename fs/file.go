@@ -304,8 +304,8 @@ func (f *file) enter(writer bool) bool {
 }
 
 // leave counts one handle less. After the last writer what it wrote is recorded and may be
-// sent; after the last handle the file is closed.
-func (f *file) leave(writer bool) (closed bool, err error) {
+// sent; after the last handle the file is closed, and read says whether a body was read.
+func (f *file) leave(writer bool) (closed, read bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.handles--
@@ -318,10 +318,10 @@ func (f *file) leave(writer bool) (closed bool, err error) {
 		f.space.journal.Release(f.id)
 	}
 	if f.handles > 0 || err != nil { // an unsealed draft stays: its bytes are nowhere else
-		return false, err
+		return false, false, err
 	}
 	f.closed = true
-	return true, f.close()
+	return true, f.body != nil, f.close()
 }
 
 // close lets go of draft and body. Called with mu held.

@@ -39,6 +39,9 @@ type Config struct {
 	Clock  func() time.Time
 	Log    *slog.Logger
 
+	// Closed hears of files that were read and are not open any more. It must only queue.
+	Closed func(dbfs.NamespaceID, dbfs.NodeID)
+
 	AllowOther bool
 	// Preserve shows and keeps the owners that nodes have; otherwise everything belongs to
 	// UID and GID, and changing owners is refused.

@@ -115,7 +115,7 @@ func (fs *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint
 	if n == 0 && err != nil {
 		return 0, fs.status(err)
 	}
-	if in.WriteFlags&fuse.FUSE_WRITE_KILL_PRIV != 0 {
+	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
 		if err := fs.killPriv(f); err != nil {
 			return uint32(n), fs.status(err)
 		}
@@ -184,9 +184,13 @@ func (fs *FS) release(fh uint64) error {
 	if h == nil {
 		return nil
 	}
-	closed, err := h.file.leave(h.writer)
+	f := h.file
+	closed, read, err := f.leave(h.writer)
 	if closed {
-		fs.drop(h.file)
+		fs.drop(f)
+	}
+	if read {
+		fs.cfg.Closed(f.space.ns, f.id)
 	}
 	return err
 }

@@ -182,6 +182,7 @@ func (j *Journal) Pending() []dbfs.Op {
 // Backlog sums up what the server has not taken.
 type Backlog struct {
 	Edits  int
+	Files  int   // nodes among them
 	Bytes  int64 // of the files that are to be written; their chunks may be there already
 	Oldest int64 // nanoseconds: when the oldest was made; 0: none
 }
@@ -190,7 +191,7 @@ type Backlog struct {
 func (j *Journal) Backlog() Backlog {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	b := Backlog{Edits: len(j.pending.list)}
+	b := Backlog{Edits: len(j.pending.list), Files: len(j.pending.byNode)}
 	for _, e := range j.pending.list {
 		if e.op.Content != nil {
 			b.Bytes += e.op.Content.Size
@@ -207,4 +208,11 @@ func (j *Journal) Notices() []Notice {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	return append([]Notice(nil), j.notices...)
+}
+
+// NextOp returns the number that the next edit will have: all edits so far have smaller ones.
+func (j *Journal) NextOp() uint64 {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.nextN
 }

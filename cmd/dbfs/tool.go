@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
+	"github.com/dbfs/dbfs/cmd/dbfs/daemon"
 )
 
 // tool is a run of the program: the world around it, and the flags that every command has.
@@ -25,7 +26,7 @@ type tool struct {
 	cwd      func() (string, error)
 	mounts   func() ([]mountPoint, error) // the dbfs mounts of this machine
 	places   places
-	newDrive func(mountSettings) (drive, error)
+	newDrive func(daemon.Settings) (drive, error)
 	args     []string // the command line
 
 	// Set by configure.

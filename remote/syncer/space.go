@@ -28,6 +28,7 @@ type space struct {
 	since     time.Time     // of err
 	pulled    chan struct{} // closed and replaced after each attempt to pull
 	reset     bool          // the log cannot be continued: list anew
+	confirmed time.Time     // when a pull last came to the log's end
 	sent      int64         // bytes put
 	dedup     int64         // bytes that the server had already
 }
@@ -212,6 +213,9 @@ func (sp *space) pull(ctx context.Context) error {
 			return err
 		}
 		if !page.More {
+			sp.mu.Lock()
+			defer sp.mu.Unlock()
+			sp.confirmed = sp.s.cfg.Clock()
 			return nil
 		}
 	}

@@ -21,7 +21,8 @@ type SpaceStatus struct {
 	NS        dbfs.NamespaceID
 	Role      dbfs.Role
 	State     State
-	Cursor    dbfs.Cursor // confirmed: everything up to there has been applied
+	Cursor    dbfs.Cursor // everything up to there has been applied
+	Confirmed time.Time   // when the server last said that there is no more; zero: not since the start
 	Err       error       // why it waits, or why an upload failed
 	Since     time.Time   // of a failure to talk to the server
 	Sent      int64       // bytes uploaded since the start
@@ -44,7 +45,7 @@ func (sp *space) status() SpaceStatus {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	st := SpaceStatus{
-		NS: sp.journal.NS(), Role: sp.role, State: sp.state, Cursor: sp.journal.Cursor(),
+		NS: sp.journal.NS(), Role: sp.role, State: sp.state, Cursor: sp.journal.Cursor(), Confirmed: sp.confirmed,
 		Err: sp.err, Since: sp.since, Sent: sp.sent, SkippedUp: sp.dedup,
 	}
 	if sp.uploading && st.State == Idle {

@@ -1,4 +1,7 @@
-package main
+// Package host opens a server in this process: its database, its object store and its
+// housekeeping. "dbfs serve" shows one to the world; a drive with no server configured keeps
+// one to itself.
+package host
 
 import (
 	"context"
@@ -20,15 +23,14 @@ import (
 // sweepPause is how long uploads that nothing came of may lie about between two sweeps.
 const sweepPause = 10 * time.Minute
 
-// A localServer is a server with its database and its object store in this process. It is
-// what "dbfs serve" shows to the world and what an embedded drive keeps to itself:
+// A Server is a server with its database and its object store, below one directory:
 //
 //	DATA/meta         the database
 //	DATA/blocks       the objects, unless they are elsewhere
 //	DATA/admin.token  logs the first administrator in; 0600
-type localServer struct {
+type Server struct {
 	*server.Server
-	token string // of the first administrator, until somebody has logged in with it; then ""
+	Token string // of the first administrator, until somebody has logged in with it; then ""
 
 	store   server.Store
 	objects closer
@@ -38,10 +40,10 @@ type localServer struct {
 
 type closer interface{ Close() error }
 
-// openServer opens the server whose data are in a directory and whose objects are at an
+// Open opens the server whose data are in a directory and whose objects are at an
 // address, file:///DIR or s3://BUCKET[/PREFIX][?endpoint=URL…]; "" stands for DATA/blocks.
 // The directory is made if it is not there.
-func openServer(ctx context.Context, data, blocks string, log *slog.Logger) (*localServer, error) {
+func Open(ctx context.Context, data, blocks string, log *slog.Logger) (*Server, error) {
 	if err := control.PrivateDir(data); err != nil {
 		return nil, err
 	}
@@ -53,10 +55,10 @@ func openServer(ctx context.Context, data, blocks string, log *slog.Logger) (*lo
 	if err != nil {
 		return nil, errors.Join(err, closeObjects(objects))
 	}
-	ls := &localServer{store: store, swept: make(chan struct{})}
+	ls := &Server{store: store, swept: make(chan struct{})}
 	ls.objects, _ = objects.(closer)
 	if ls.Server, err = server.New(store, objects, server.Options{Log: log}); err == nil {
-		ls.token, _, err = ls.Bootstrap(ctx)
+		ls.Token, _, err = ls.Bootstrap(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), closeObjects(objects))
@@ -68,7 +70,7 @@ func openServer(ctx context.Context, data, blocks string, log *slog.Logger) (*lo
 }
 
 // Close ends the server. Nothing may use it any more.
-func (ls *localServer) Close() error {
+func (ls *Server) Close() error {
 	ls.stop()
 	<-ls.swept
 	err := ls.store.Close()
@@ -78,7 +80,7 @@ func (ls *localServer) Close() error {
 	return err
 }
 
-func (ls *localServer) sweep(ctx context.Context, log *slog.Logger) {
+func (ls *Server) sweep(ctx context.Context, log *slog.Logger) {
 	defer close(ls.swept)
 	tick := time.NewTicker(sweepPause)
 	defer tick.Stop()

@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cache"
+	"github.com/dbfs/dbfs/cmd/dbfs/control"
+)
+
+// FileStatus tells about one path.
+func (d *Daemon) FileStatus(_ context.Context, path string) (*control.FileStatus, error) {
+	sp, n, err := d.find(path)
+	if err != nil {
+		return nil, err
+	}
+	return d.fileStatus(sp, n, path)
+}
+
+func (d *Daemon) fileStatus(sp *space, n dbfs.Node, path string) (*control.FileStatus, error) {
+	st := &control.FileStatus{
+		Path: path, Name: n.Name, Kind: n.Kind, Size: n.Content.Size, Mode: n.Attr.Mode, ModTime: n.ModTime(), Target: n.Target,
+		Namespace: sp.journal.NS(), Node: n.ID, Rev: n.Last, Sync: control.UpToDate, Residency: control.Local,
+	}
+	if n.Kind == dbfs.KindMount {
+		st.Kind = dbfs.KindDir
+	}
+	d.syncWord(sp, n, st)
+	if n.Kind != dbfs.KindFile {
+		return st, nil
+	}
+	local, err := d.cache.Residency(cache.File{NS: sp.journal.NS(), Node: n.ID}, n.Content)
+	if err != nil {
+		return nil, err
+	}
+	switch st.LocalBytes = local; {
+	case local >= n.Content.Size:
+	case local == 0:
+		st.Residency = control.OnlineOnly
+	default:
+		st.Residency = control.Partial
+	}
+	return st, nil
+}
+
+func (d *Daemon) syncWord(sp *space, n dbfs.Node, st *control.FileStatus) {
+	state := sp.journal.StateOf(n.ID)
+	switch {
+	case state.Open:
+		st.Sync, st.Reason = control.Pending, "a program has it open for writing"
+	case state.Sent:
+		st.Sync = control.Uploading
+	case state.Pending > 0:
+		st.Sync = control.Pending
+		if err := d.syncer.Status().Err; err != nil {
+			st.Reason = err.Error()
+		}
+	}
+	for _, notice := range sp.journal.Notices() {
+		if notice.Node == n.ID && st.Sync == control.UpToDate {
+			st.Sync, st.Reason = control.Conflicted, fmt.Sprintf("%s of %s", notice.What, notice.Name)
+		}
+	}
+}
+
+// List tells about what is in a directory, and about a file by itself.
+func (d *Daemon) List(ctx context.Context, req control.ListRequest, emit func(*control.FileStatus) error) error {
+	sp, n, err := d.find(req.Path)
+	if err != nil {
+		return err
+	}
+	if !n.Kind.IsDir() {
+		st, err := d.fileStatus(sp, n, req.Path)
+		if err != nil {
+			return err
+		}
+		return emit(st)
+	}
+	return d.list(ctx, sp, n, strings.TrimSuffix(req.Path, "/"), req.Recursive, emit)
+}
+
+func (d *Daemon) list(ctx context.Context, sp *space, dir dbfs.Node, path string, recursive bool, emit func(*control.FileStatus) error) error {
+	nodes, err := sp.journal.Children(dir.ID)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		at := path + "/" + n.Name
+		st, err := d.fileStatus(sp, n, at)
+		if err != nil {
+			return err
+		}
+		if err := emit(st); err != nil {
+			return err
+		}
+		if !recursive || !n.Kind.IsDir() {
+			continue
+		}
+		below, top := sp, n
+		if n.Kind == dbfs.KindMount {
+			if below, top, err = d.find(at); errors.Is(err, dbfs.ErrOffline) {
+				continue
+			} else if err != nil {
+				return err
+			}
+		}
+		if err := d.list(ctx, below, top, at, true, emit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Conflicts lists the conflicted copies, oldest first. One that somebody has removed or
+// renamed is resolved.
+func (d *Daemon) Conflicts(context.Context) ([]control.Conflict, error) {
+	var all []control.Conflict
+	for _, sp := range d.all() {
+		for _, notice := range sp.journal.Notices() {
+			n, err := sp.journal.Node(notice.Node)
+			if errors.Is(err, dbfs.ErrNotExist) || err == nil && n.Name != notice.Became {
+				if err := sp.journal.Resolved(notice.Node); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			c := control.Conflict{Time: notice.Time, Size: n.Content.Size, Device: d.set.Device}
+			c.Path, _ = d.drivePath(sp, n.ID)
+			c.Original, _ = d.drivePath(sp, notice.Other)
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
+// temporary reports whether an error ends by itself when the server can be reached.
+func temporary(err error) bool {
+	return errors.Is(err, dbfs.ErrOffline) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,55 @@
+package daemon
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/dbfs/dbfs"
+)
+
+// begin cuts a drive path into the namespace it starts in and the names that follow.
+func (d *Daemon) begin(p string) (*space, []string, error) {
+	sp := d.space(d.me.Root)
+	if name, rest, ok := strings.Cut(p, ":/"); ok && !strings.HasPrefix(p, "/") {
+		if sp = d.spaceNamed(name); sp == nil {
+			return nil, nil, fmt.Errorf("there is no namespace %q: %w", name, dbfs.ErrNotExist)
+		}
+		p = "/" + rest
+	}
+	p = strings.Trim(path.Clean("/"+p), "/")
+	if p == "" {
+		return sp, nil, nil
+	}
+	return sp, strings.Split(p, "/"), nil
+}
+
+func (d *Daemon) spaceNamed(name string) *space {
+	for _, sp := range d.all() {
+		if d.named(sp) == name || sp.journal.NS().String() == name {
+			return sp
+		}
+	}
+	return nil
+}
+
+// top returns the drive path that a namespace's own paths hang below: "/", or where it is
+// mounted, or "name:/" where it is not.
+func (d *Daemon) top(sp *space) string {
+	if sp.journal.NS() == d.me.Root {
+		return "/"
+	}
+	root := d.space(d.me.Root)
+	if id, ok := root.feed.mounted(sp.journal.NS()); ok {
+		if p, ok := root.journal.Path(id); ok {
+			return "/" + p + "/"
+		}
+	}
+	return d.named(sp) + ":/"
+}
+
+// drivePath returns the drive path of a node.
+func (d *Daemon) drivePath(sp *space, id dbfs.NodeID) (string, bool) {
+	p, ok := sp.journal.Path(id)
+	return d.top(sp) + p, ok
+}
