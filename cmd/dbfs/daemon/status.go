@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -11,12 +12,17 @@ import (
 )
 
 // Version says what is running.
-func (d *Daemon) Version(context.Context) (control.Version, error) { return d.set.Version, nil }
+func (d *Daemon) Version(context.Context) (control.Version, error) {
+	v := d.set.Version
+	v.PID = os.Getpid()
+	return v, nil
+}
 
 // Status is the daemon's state in one screen.
-func (d *Daemon) Status(context.Context) (*control.Status, error) {
+func (d *Daemon) Status(ctx context.Context) (*control.Status, error) {
+	version, _ := d.Version(ctx)
 	st := &control.Status{
-		Version: d.set.Version, Profile: d.set.Profile, Account: d.me.Name, Server: d.set.Server, Mount: d.set.Mount,
+		Version: version, Profile: d.set.Profile, Account: d.me.Name, Server: d.set.Server, Mount: d.set.Mount,
 		Since: d.start, State: d.set.State,
 	}
 	sync := d.syncer.Status()
