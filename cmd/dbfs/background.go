@@ -18,6 +18,7 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
+	"github.com/dbfs/dbfs/cmd/dbfs/daemon"
 )
 
 // A daemon in the background is this program run again in a session of its own, with a
@@ -46,7 +47,7 @@ type mountReply struct {
 }
 
 // mountInBackground starts the daemon and returns when its mount answers a stat.
-func (t *tool) mountInBackground(s mountSettings) error {
+func (t *tool) mountInBackground(s daemon.Settings) error {
 	log, err := openLog(logName(s.State), maxLog, false)
 	if err != nil {
 		return err
@@ -170,7 +171,7 @@ func lastError(name string, begin int64) string {
 }
 
 // mountReporting is mountHere for a process in the background.
-func (t *tool) mountReporting(ctx context.Context, s mountSettings, flags mountFlags) error {
+func (t *tool) mountReporting(ctx context.Context, s daemon.Settings, flags mountFlags) error {
 	pipe := os.NewFile(uintptr(flags.readyFD), "ready")
 	if pipe == nil {
 		return control.Errorf(control.ErrUsage, "ready-fd %d", flags.readyFD)

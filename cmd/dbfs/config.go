@@ -24,6 +24,7 @@ const byPath = "dbfs: profile by path"
 // configure gives every flag that is not on the command line its setting. It runs
 // before every command.
 func (t *tool) configure(cmd *cobra.Command, args []string) error {
+	t.configured = true
 	general, err := readConfig(t.places.configFile(), cmd.Root())
 	if err != nil {
 		return err

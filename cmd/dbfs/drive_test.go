@@ -12,16 +12,17 @@ import (
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 	"github.com/dbfs/dbfs/cmd/dbfs/control/controltest"
+	"github.com/dbfs/dbfs/cmd/dbfs/daemon"
 )
 
 // testDrive is a drive with a real mount that holds one file, and a real control socket.
 type testDrive struct {
-	s    mountSettings
+	s    daemon.Settings
 	fuse *fuse.Server
 }
 
 // newTestDrive fails when the profile is called so: that is how a test asks for a failure.
-func newTestDrive(s mountSettings) (drive, error) {
+func newTestDrive(s daemon.Settings) (drive, error) {
 	switch s.Profile {
 	case "broken":
 		return nil, control.WithHint(fmt.Errorf("open state: %w: bad block", dbfs.ErrCorrupt), "restore it")

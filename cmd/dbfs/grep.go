@@ -173,7 +173,7 @@ func (t *tool) grepPrinter(w io.Writer, g grepFlags, p place) grepPrinter {
 		colors.outTerm, colors.noColor, colors.lookup = true, false, func(string) (string, bool) { return "", false }
 	}
 	return &grepText{
-		t: &colors, w: w, place: p,
+		t: &colors, w: w, place: p, files: g.files,
 		number:  g.number || t.outTerm && !g.noNumber,
 		heading: g.heading || t.outTerm && !g.noHeading,
 		context: g.context > 0 || g.beforeSet || g.afterSet,
@@ -186,6 +186,7 @@ type grepText struct {
 	t       *tool
 	w       io.Writer
 	place   place
+	files   bool // only paths
 	number  bool
 	heading bool
 	context bool
@@ -200,7 +201,7 @@ func (g *grepText) event(e *control.GrepEvent) error {
 	alone := e.Path == g.place.drive // the path asked for is this file
 	var out string
 	switch {
-	case e.Line == 0 && e.Count == 0:
+	case g.files:
 		out = name + "\n"
 	case e.Line == 0 && alone:
 		out = fmt.Sprintf("%d\n", e.Count)

@@ -61,11 +61,10 @@ func (t *tool) run(ctx context.Context, args []string) int {
 	t.args = args
 	root := rootCommand(t)
 	root.SetArgs(args)
-	root.SetOut(t.out)
-	root.SetErr(t.errs)
-	root.SetIn(t.in)
-	t.json = slices.Contains(args, "--json") // for errors of the command line itself
-	_, err := root.ExecuteContextC(ctx)
+	err := root.ExecuteContext(ctx)
+	if !t.configured { // the command line itself is wrong; what can be read of it decides
+		t.json = slices.Contains(args, "--json")
+	}
 	return t.report(err)
 }
 
@@ -81,6 +80,9 @@ func rootCommand(t *tool) *cobra.Command {
 		PersistentPreRunE: t.configure,
 		Args:              knownCommand,
 	}
+	root.SetOut(t.out)
+	root.SetErr(t.errs)
+	root.SetIn(t.in)
 	status := statusCommand(t)
 	root.RunE = status.RunE
 	t.globalFlags(root)
@@ -99,6 +101,9 @@ func rootCommand(t *tool) *cobra.Command {
 	root.SetCompletionCommandGroupID(about)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		chooses(completion) // cobra's own shows help for a shell that it does not know, and calls that a success
+	}
 	usageErrors(root)
 	return root
 }

@@ -15,35 +15,8 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
+	"github.com/dbfs/dbfs/cmd/dbfs/daemon"
 )
-
-// embedded is the server of those who have none: it runs within the daemon.
-const embedded = "embedded"
-
-// mountSettings is all that a daemon is built from. Paths are absolute.
-type mountSettings struct {
-	Profile string
-	Mount   string // an empty directory
-	State   string // a private directory; what must not be lost
-	Cache   string // a private directory; what may be deleted while no daemon runs
-	Socket  string // of the control socket
-
-	Server string // base URL, or embedded
-	Token  string // of this device at Server; "" for embedded
-	Device string // what this device is called, in conflicted copies too
-
-	CacheSize  int64 // bytes of clean data
-	UnsentSize int64 // bytes of unsent data
-	MinFree    int64 // bytes of the disk to leave free
-	AllowOther bool
-	ReadOnly   bool
-	Preserve   bool // keep and show the owners that files have
-	IndexAll   bool // download small files so that they can be searched
-
-	Source  string // what the table of mounts shall say, with mountType
-	Version control.Version
-	Log     *slog.Logger
-}
 
 // drive is what "dbfs mount" runs: a client built from its settings.
 type drive interface {
@@ -99,7 +72,7 @@ func mountCommand(t *tool) *cobra.Command {
 	f.StringVar(&flags.server, "server", "", "base URL, or embedded (default: where this profile is logged in, else embedded)")
 	f.BoolVar(&flags.allowOther, "allow-other", false, "let other users in, as far as the files' modes do")
 	f.BoolVar(&flags.ro, "read-only", false, "no changes")
-	f.BoolVar(&flags.owners, "preserve-owners", false, "keep and show the owners that files have, instead of yours")
+	f.BoolVar(&flags.owners, "preserve-owners", os.Geteuid() == 0, "keep and show the owners that files have, instead of yours; root does")
 	f.BoolVar(&flags.indexAll, "index-all", false, "download small files so that they can be searched")
 	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
 	f.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -132,7 +105,7 @@ func (t *tool) mount(ctx context.Context, flags mountFlags) error {
 func logName(state string) string { return filepath.Join(state, "log", "dbfs.log") }
 
 // mountHere runs a drive in this process until it ends.
-func (t *tool) mountHere(ctx context.Context, s mountSettings, nonempty bool, ready func()) error {
+func (t *tool) mountHere(ctx context.Context, s daemon.Settings, nonempty bool, ready func()) error {
 	// The kernel has applied the callers' umask to the modes that it hands us.
 	unix.Umask(0)
 	h := holder{PID: os.Getpid(), Profile: s.Profile, Mount: s.Mount}
@@ -187,8 +160,8 @@ func runDrive(ctx context.Context, d drive, log *slog.Logger, ready func()) erro
 }
 
 // mountSettings puts together what the flags, the login and the places say.
-func (t *tool) mountSettings(flags mountFlags) (mountSettings, error) {
-	s := mountSettings{
+func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
+	s := daemon.Settings{
 		Profile: t.profile, Socket: t.socketPath(), Source: mountSource(t.profile),
 		CacheSize: int64(flags.cacheSize), UnsentSize: int64(flags.unsent), MinFree: int64(flags.minFree),
 		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owners, IndexAll: flags.indexAll,
@@ -228,15 +201,15 @@ func overlap(a, b string) bool {
 
 // chooseServer takes the server that is asked for, else the one that the profile is
 // logged in at, else the embedded one.
-func (t *tool) chooseServer(s *mountSettings, asked string) error {
+func (t *tool) chooseServer(s *daemon.Settings, asked string) error {
 	saved, err := readLogin(t.places.token(t.profile))
 	known := err == nil
 	if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
 		return err
 	}
 	switch {
-	case !known && (asked == "" || asked == embedded):
-		s.Server = embedded
+	case !known && (asked == "" || asked == daemon.Embedded):
+		s.Server = daemon.Embedded
 		s.Device, err = deviceName("")
 		return err
 	case !known:
@@ -258,7 +231,7 @@ func (t *tool) notLoggedIn(server string) error {
 
 // prepareMountPoint makes sure of an empty directory. A mount that a dead daemon left is
 // taken away: this process holds the profile's lock, so nobody serves it.
-func (t *tool) prepareMountPoint(s mountSettings, nonempty bool) error {
+func (t *tool) prepareMountPoint(s daemon.Settings, nonempty bool) error {
 	mounts, err := t.mounts()
 	if err != nil {
 		return err

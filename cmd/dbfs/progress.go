@@ -59,6 +59,9 @@ func (p *plainProgress) finish() {}
 // stepLine says a step in words: "uploading  1.0 MiB of 3.0 MiB, 2 files left, a/b".
 func (t *tool) stepLine(step control.Progress) string {
 	line := step.Phase
+	if step.Total == 0 && step.Files == 0 {
+		return line
+	}
 	if line != "" {
 		line += "  "
 	}

@@ -30,12 +30,13 @@ type tool struct {
 	args     []string // the command line
 
 	// Set by configure.
-	profile  string
-	socket   string
-	json     bool
-	bytes    bool // sizes exactly
-	noColor  bool
-	progress string // "auto", "plain", "json" or "none"
+	configured bool
+	profile    string
+	socket     string
+	json       bool
+	bytes      bool // sizes exactly
+	noColor    bool
+	progress   string // "auto", "plain", "json" or "none"
 }
 
 func newTool() *tool {
@@ -44,7 +45,7 @@ func newTool() *tool {
 		inTerm: term.IsTerminal(0), outTerm: term.IsTerminal(1), errTerm: term.IsTerminal(2),
 		now: time.Now, lookup: os.LookupEnv, cwd: os.Getwd, mounts: listMounts,
 		places:   findPlaces(os.LookupEnv, homeDir(), os.Getuid()),
-		newDrive: newDaemon,
+		newDrive: func(s daemon.Settings) (drive, error) { return daemon.New(s) },
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 	"github.com/dbfs/dbfs/cmd/dbfs/control/controltest"
+	"github.com/dbfs/dbfs/cmd/dbfs/daemon"
 )
 
 var update = flag.Bool("update", false, "write the transcripts in testdata anew")
@@ -102,6 +103,7 @@ func (s *session) do(t *testing.T, args ...string) string {
 
 // reset forgets what an earlier command line has set.
 func (s *session) reset() {
+	s.configured = false
 	s.profile, s.socket, s.json, s.bytes, s.noColor, s.progress = "", "", false, false, false, "auto"
 }
 
@@ -208,7 +210,7 @@ func TestTranscripts(t *testing.T) {
 func daemonFor(file string) control.Daemon {
 	if filepath.Base(file) == "nothing.txt" {
 		return &controltest.Fake{Stat: control.Status{
-			Profile: defaultProfile, Server: embedded, Mount: "/home/ana/Dbfs",
+			Profile: defaultProfile, Server: daemon.Embedded, Mount: "/home/ana/Dbfs",
 			Sync: control.Sync{Word: control.UpToDate, Link: control.Online}, Search: control.SearchStatus{Word: "current"},
 		}}
 	}
@@ -245,6 +247,30 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		}
 	}
 	check(rootCommand(newSession(t).tool))
+}
+
+func TestJSONOnlyWhereItIsAFlag(t *testing.T) {
+	s := newSession(t)
+	s.serve(t, sampleDaemon())
+	if got := s.do(t, "grep", "-F", "-e", "--json"); !strings.HasPrefix(got, "acme/mail.eml-before") {
+		t.Errorf("a search for --json: %q", got)
+	}
+	if got := s.do(t, "grep", "-x", "--json"); !strings.HasPrefix(got, `{"error":{"kind":"usage"`) {
+		t.Errorf("a wrong flag with --json: %q", got)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	s := newSession(t)
+	if got := s.do(t, "__complete", "conf"); !strings.HasPrefix(got, "conflicts\t") {
+		t.Errorf("completion of conf: %q", got)
+	}
+	if got := s.do(t, "completion", "bash"); !strings.Contains(got, "__start_dbfs") {
+		t.Errorf("completion bash: %q", got)
+	}
+	if got := s.do(t, "completion", "csh"); !strings.HasSuffix(got, "exit 2\n") {
+		t.Errorf("completion csh: %q", got)
+	}
 }
 
 func TestAloneIsStatus(t *testing.T) {
