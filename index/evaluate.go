@@ -408,8 +408,9 @@ func (e *evaluation) inNames(n phrase) (files, error) {
 		if err != nil {
 			return files{}, err
 		}
+		walk := p.walk()
 		for _, doc := range found {
-			r, ok, err := p.live(doc)
+			r, _, ok, err := walk.find(doc)
 			if err != nil {
 				return files{}, err
 			}
