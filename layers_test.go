@@ -46,6 +46,7 @@ var layers = map[string][]string{
 	// suites and fakes; only tests import them
 	"cache/kvtest":                 {"."},
 	"remote/chunktest":             {"."},
+	"remote/metatest":              {".", "remote"},
 	"remote/server/memstore":       {".", "remote/server"},
 	"remote/server/storetest":      {".", "remote/server"},
 	"cmd/dbfs/control/controltest": {".", "cmd/dbfs/control"},

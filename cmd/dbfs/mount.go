@@ -219,7 +219,7 @@ func (t *tool) chooseServer(s *daemon.Settings, asked string) error {
 	case saved.Token == "":
 		return t.notLoggedIn(saved.Server)
 	default:
-		s.Server, s.Token, s.Device = saved.Server, saved.Token, saved.Name
+		s.Server, s.Token, s.Login, s.Device = saved.Server, saved.Token, saved.Device, saved.Name
 	}
 	return nil
 }

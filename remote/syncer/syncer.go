@@ -58,6 +58,7 @@ type Syncer struct {
 	paused  bool
 	resumed chan struct{} // closed when paused ends; nil while not paused
 	online  bool
+	asked   bool          // for the list of namespaces
 	polled  error         // why the last poll failed
 	repoll  chan struct{} // cap 1: the set of namespaces has changed
 	run     *running      // nil before Run
@@ -206,7 +207,7 @@ func (s *Syncer) poll(ctx context.Context) {
 		if s.gate(ctx) != nil {
 			return
 		}
-		wait, err := s.pollOnce(ctx, failures > 0 || !s.isOnline())
+		wait, err := s.pollOnce(ctx, s.wantsList() || failures > 0 || !s.isOnline())
 		if err == nil {
 			failures = 0
 		} else if ctx.Err() == nil {
@@ -279,13 +280,21 @@ func (s *Syncer) pollOnce(ctx context.Context, anew bool) (wait time.Duration, e
 	return hint.Retry, nil
 }
 
-// Refresh asks anew what the account may see.
-func (s *Syncer) Refresh(ctx context.Context) error {
-	list, err := s.cfg.Meta.Namespaces(ctx)
-	if err == nil {
-		s.cfg.Namespaces(list)
-	}
-	return err
+// Refresh asks anew, soon, what the account may see.
+func (s *Syncer) Refresh() {
+	s.mu.Lock()
+	s.asked = true
+	s.mu.Unlock()
+	poke(s.repoll)
+}
+
+// wantsList reports, once, whether somebody asked for a Refresh.
+func (s *Syncer) wantsList() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	asked := s.asked
+	s.asked = false
+	return asked
 }
 
 func (s *Syncer) isOnline() bool {

@@ -40,9 +40,10 @@ type Settings struct {
 	Cache   string // a private directory; what may be deleted while no daemon runs
 	Socket  string // of the control socket
 
-	Server string // base URL, or Embedded
-	Token  string // of this device at Server; "" for Embedded
-	Device string // what this device is called, in conflicted copies too
+	Server string // base URL, or Embedded; the rest of this block is of the login there
+	Token  string
+	Login  dbfs.DeviceID // who this device is at Server; 0 for Embedded
+	Device string        // what this device is called, in conflicted copies too
 
 	CacheSize  int64 // bytes of clean data
 	UnsentSize int64 // bytes of unsent data
@@ -168,7 +169,7 @@ func (d *Daemon) run(ctx context.Context, ready func()) error {
 	if err := d.answers(); err != nil {
 		return errors.Join(err, d.unmount(true))
 	}
-	d.log.Info("mounted", "at", d.set.Mount, "server", d.set.Server, "namespaces", len(d.me.Namespaces))
+	d.log.Info("mounted", "at", d.set.Mount, "server", d.set.Server, "namespaces", len(d.all()))
 	ready()
 	select {
 	case <-ctx.Done():

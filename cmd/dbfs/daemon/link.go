@@ -128,7 +128,11 @@ func (d *Daemon) whoAmI() (identity, error) {
 		if me.Server != d.set.Server {
 			return me, fmt.Errorf("%w: %s holds the state of a drive at %s, not at %s; use another profile", dbfs.ErrInvalid, d.set.State, me.Server, d.set.Server)
 		}
-		return d.sameAccount(me)
+		if d.set.Login != 0 && d.set.Login != me.Device { // logged out, and in again as another device
+			me.Device = d.set.Login
+			return me, d.keep(me)
+		}
+		return me, nil
 	}
 	if !errors.Is(err, dbfs.ErrNotExist) {
 		return me, err
@@ -144,25 +148,6 @@ func (d *Daemon) whoAmI() (identity, error) {
 		return me, fmt.Errorf("the first mount of a profile asks the server what there is: %w", err)
 	}
 	me = identity{Version: 1, Server: d.set.Server, Account: who.Account, Name: who.Name, Device: who.Device, Root: who.Root, Namespaces: list}
-	return me, d.keep(me)
-}
-
-// sameAccount takes over the device that a new login made, and refuses another account's. With
-// no network there is nothing to compare, and the stored identity goes on.
-func (d *Daemon) sameAccount(me identity) (identity, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	who, err := d.link.me(ctx)
-	if err != nil {
-		return me, nil
-	}
-	if who.Account != me.Account {
-		return me, fmt.Errorf("%w: %s holds the state of account %s, and the login is of %s; use another profile", dbfs.ErrInvalid, d.set.State, me.Name, who.Name)
-	}
-	if me.Device == who.Device {
-		return me, nil
-	}
-	me.Device = who.Device
 	return me, d.keep(me)
 }
 

@@ -63,7 +63,7 @@ func (d *Daemon) changed(sp *space, changes []journal.Change) {
 	}
 	for _, c := range changes {
 		if c.After != nil && c.After.Kind == dbfs.KindMount {
-			d.syncer.Kick() // which asks again what there is
+			d.syncer.Refresh()
 		}
 	}
 }

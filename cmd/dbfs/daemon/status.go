@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 	"github.com/dbfs/dbfs/remote/syncer"
 )
@@ -121,6 +123,9 @@ func (d *Daemon) attention(st *control.Status, sync syncer.Status) {
 		st.Attention = append(st.Attention, control.Attention{
 			Kind: "conflict", Message: fmt.Sprintf("%d conflicted %s", n, plural(n, "copy", "copies")), Command: "dbfs conflicts", Since: conflicts[0].Time,
 		})
+	}
+	if errors.Is(sync.Err, dbfs.ErrAuth) {
+		st.Attention = append(st.Attention, control.Attention{Kind: "error", Message: sync.Err.Error(), Command: "dbfs login"})
 	}
 	for _, sp := range sync.Spaces {
 		if sp.Err != nil && !temporary(sp.Err) {
