@@ -176,7 +176,7 @@ func (d *Daemon) run(ctx context.Context, ready func()) error {
 		err = d.unmount(true)
 	case <-d.ended:
 	case <-d.fs.Done():
-		d.log.Info("unmounted by somebody else")
+		d.log.Info("unmounted")
 	}
 	d.setMounted(false)
 	d.fs.Close()
