@@ -1,0 +1,170 @@
+package metatest
+
+import (
+	"maps"
+
+	"github.com/dbfs/dbfs"
+)
+
+// A model is a namespace kept the simplest way there is: a map of nodes, searched whole for
+// every question. It knows the rules of a commit a second time, to compare.
+type model struct {
+	head  dbfs.JID
+	nodes map[dbfs.NodeID]dbfs.Node // the root is not among them
+}
+
+// A verdict is what a batch comes to. The zero verdict: taken.
+type verdict struct {
+	code    dbfs.Refusal
+	at      int
+	invalid bool // nonsense: an error, nothing remembered
+}
+
+// apply takes a batch whole or leaves the model as it was.
+func (m *model) apply(ops []dbfs.Op) verdict {
+	before, head := maps.Clone(m.nodes), m.head
+	for i := range ops {
+		if v := m.step(&ops[i], head); v != (verdict{}) {
+			m.nodes, m.head = before, head
+			v.at = i
+			return v
+		}
+	}
+	return verdict{}
+}
+
+func refused(code dbfs.Refusal) verdict { return verdict{code: code} }
+
+func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
+	n, known := m.nodes[op.Node]
+	seen := func(base, now dbfs.JID) bool { return base == now || base == dbfs.SelfRev && now > start }
+	if op.Type != dbfs.OpCreate && op.Type != dbfs.OpRevive && !m.live(op.Node) {
+		return refused(dbfs.RefusedGone)
+	}
+	switch op.Type {
+	case dbfs.OpCreate:
+		if known {
+			return refused(dbfs.RefusedIDExists)
+		}
+		if v := m.place(op, op.Node); v != (verdict{}) {
+			return v
+		}
+		jid := m.head + 1
+		n = dbfs.Node{ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Revs: dbfs.Revs{Content: jid, Place: jid, Attr: jid}}
+		if op.Content != nil {
+			n.Content = *op.Content
+		}
+	case dbfs.OpWrite:
+		if n.Kind != dbfs.KindFile {
+			return verdict{invalid: true}
+		}
+		if !seen(op.Base.Content, n.Revs.Content) {
+			return refused(dbfs.RefusedContent)
+		}
+		n.Content, n.Revs.Content = *op.Content, m.head+1
+	case dbfs.OpMove:
+		if !seen(op.Base.Place, n.Revs.Place) {
+			return refused(dbfs.RefusedPlace)
+		}
+		if v := m.displace(op, seen); v != (verdict{}) {
+			return v
+		}
+		n.Parent, n.Name, n.Revs.Place = op.Parent, op.Name, m.head+1
+	case dbfs.OpSetAttr:
+		if !seen(op.Base.Attr, n.Revs.Attr) {
+			return refused(dbfs.RefusedAttr)
+		}
+		n.Revs.Attr = m.head + 1
+	case dbfs.OpDelete:
+		if n.Kind == dbfs.KindFile && !seen(op.Base.Content, n.Revs.Content) {
+			return refused(dbfs.RefusedContent)
+		}
+		if !seen(op.Base.Place, n.Revs.Place) {
+			return refused(dbfs.RefusedPlace)
+		}
+		for _, c := range m.nodes {
+			if c.Parent == n.ID && !c.Deleted {
+				return refused(dbfs.RefusedNotEmpty)
+			}
+		}
+		n.Deleted, n.Revs.Place = true, m.head+1
+	case dbfs.OpRevive:
+		if !known {
+			return refused(dbfs.RefusedGone)
+		}
+		if m.live(op.Node) {
+			return refused(dbfs.RefusedPlace)
+		}
+		if v := m.place(op, op.Node); v != (verdict{}) {
+			return v
+		}
+		n.Deleted, n.Parent, n.Name, n.Revs.Place = false, op.Parent, op.Name, m.head+1
+	}
+	m.head++
+	n.Last = m.head
+	m.nodes[n.ID] = n
+	return verdict{}
+}
+
+// displace deletes the victim of a move with replace and judges where the move goes.
+func (m *model) displace(op *dbfs.Op, seen func(base, now dbfs.JID) bool) verdict {
+	if op.Replace == nil {
+		return m.place(op, op.Node)
+	}
+	holder, held := m.holder(op.Parent, op.Name)
+	if v := m.place(op, holder.ID); v != (verdict{}) {
+		return v
+	}
+	switch {
+	case !held:
+		return refused(dbfs.RefusedGone)
+	case holder.ID != op.Replace.Node:
+		return refused(dbfs.RefusedNameTaken)
+	case holder.Kind.IsDir():
+		return verdict{invalid: true}
+	case !seen(op.Replace.Base.Content, holder.Revs.Content):
+		return refused(dbfs.RefusedContent)
+	case !seen(op.Replace.Base.Place, holder.Revs.Place):
+		return refused(dbfs.RefusedPlace)
+	}
+	m.head++
+	holder.Deleted, holder.Revs.Place, holder.Last = true, m.head, m.head
+	m.nodes[holder.ID] = holder
+	return verdict{}
+}
+
+// place judges where an edit puts its node; allowed may stand there already.
+func (m *model) place(op *dbfs.Op, allowed dbfs.NodeID) verdict {
+	if op.Parent != dbfs.RootNode && (!m.live(op.Parent) || m.nodes[op.Parent].Kind != dbfs.KindDir) {
+		return refused(dbfs.RefusedParentGone)
+	}
+	for at := op.Parent; at != dbfs.RootNode; at = m.nodes[at].Parent {
+		if at == op.Node {
+			return refused(dbfs.RefusedCycle)
+		}
+	}
+	if holder, held := m.holder(op.Parent, op.Name); held && holder.ID != allowed {
+		return refused(dbfs.RefusedNameTaken)
+	}
+	return verdict{}
+}
+
+func (m *model) holder(parent dbfs.NodeID, name string) (dbfs.Node, bool) {
+	for _, n := range m.nodes {
+		if n.Parent == parent && n.Name == name && !n.Deleted {
+			return n, true
+		}
+	}
+	return dbfs.Node{}, false
+}
+
+func (m *model) live(id dbfs.NodeID) bool {
+	for id != dbfs.RootNode {
+		n, known := m.nodes[id]
+		if !known || n.Deleted {
+			return false
+		}
+		id = n.Parent
+	}
+	return true
+}
