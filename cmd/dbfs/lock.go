@@ -54,12 +54,29 @@ func (h holder) write(f *os.File) error {
 	return err
 }
 
-// lockedBy names the holder of a lock. A file that does not say has just been taken.
-func lockedBy(f *os.File) error {
+// readHolder returns what a lock file says, also when nobody holds the lock any more:
+// then it was the last one. A file that does not say has just been taken.
+func readHolder(file string) (holder, error) {
 	var h holder
-	if err := json.NewDecoder(f).Decode(&h); err != nil || h.PID == 0 {
+	b, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(b, &h)
+	}
+	if err == nil && h.PID == 0 {
+		err = errors.New("it names nobody")
+	}
+	if err != nil {
+		return holder{}, fmt.Errorf("lock %s: %w", file, err)
+	}
+	return h, nil
+}
+
+// lockedBy names the holder of a lock.
+func lockedBy(f *os.File) error {
+	h, err := readHolder(f.Name())
+	if err != nil {
 		return fmt.Errorf("%w: another daemon holds %s", dbfs.ErrLocked, f.Name())
 	}
-	err := fmt.Errorf("%w: process %d has profile %s mounted at %s", dbfs.ErrLocked, h.PID, h.Profile, h.Mount)
+	err = fmt.Errorf("%w: process %d has profile %s mounted at %s", dbfs.ErrLocked, h.PID, h.Profile, h.Mount)
 	return control.WithHint(err, fmt.Sprintf("dbfs umount %q", h.Mount))
 }

@@ -116,7 +116,7 @@ func (t *tool) mountHere(ctx context.Context, s daemon.Settings, nonempty bool, 
 		}
 		defer lock.Close()
 	}
-	if err := t.prepareMountPoint(s, nonempty); err != nil {
+	if err := prepareMountPoint(s, nonempty); err != nil {
 		return err
 	}
 	d, err := t.newDrive(s)
@@ -185,6 +185,11 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 			return s, err
 		}
 	}
+	mounts, err := listMounts()
+	if err != nil {
+		return s, err
+	}
+	s.Mount = realMountPoint(s.Mount, mounts)
 	for _, dir := range []string{s.State, s.Cache, filepath.Dir(s.Socket)} {
 		if overlap(s.Mount, dir) {
 			return s, control.Errorf(dbfs.ErrInvalid, "the mount %s and the daemon's own %s are one inside the other", s.Mount, dir)
@@ -229,23 +234,22 @@ func (t *tool) notLoggedIn(server string) error {
 		fmt.Sprintf("dbfs login --server %s --token TOKEN --profile %s", server, t.profile))
 }
 
-// prepareMountPoint makes sure of an empty directory. A mount that a dead daemon left is
-// taken away: this process holds the profile's lock, so nobody serves it.
-func (t *tool) prepareMountPoint(s daemon.Settings, nonempty bool) error {
-	mounts, err := t.mounts()
+// prepareMountPoint makes sure of an empty directory. A mount whose daemon is dead is taken away.
+func prepareMountPoint(s daemon.Settings, nonempty bool) error {
+	mounts, err := listMounts()
 	if err != nil {
 		return err
 	}
 	for _, m := range mounts {
-		switch {
-		case m.dir != s.Mount:
-		case m.profile != s.Profile:
+		if m.dir != s.Mount {
+			continue
+		}
+		if !dead(m) {
 			return control.WithHint(fmt.Errorf("%w: profile %s is mounted at %s", dbfs.ErrBusy, m.profile, m.dir), fmt.Sprintf("dbfs umount %q", m.dir))
-		default:
-			s.Log.Warn("removing the mount that a dead daemon left", "mount", m.dir)
-			if err := detach(m); err != nil {
-				return err
-			}
+		}
+		s.Log.Warn("removing the mount that a dead daemon left", "mount", m.dir)
+		if err := detach(m); err != nil {
+			return err
 		}
 	}
 	if err := os.MkdirAll(s.Mount, 0o755); err != nil {

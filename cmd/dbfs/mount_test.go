@@ -301,3 +301,47 @@ func TestFstabMount(t *testing.T) {
 	}
 	d.must("umount", "m")
 }
+
+// Two users of a machine both have a profile "default".
+func TestOthersMountsAreNotOurs(t *testing.T) {
+	ana, bob := newDesk(t), newDesk(t)
+	ana.mounted("drive")
+	bob.mounted("drive")
+	theirs := ana.path("drive")
+	if _, errs, code := bob.do("filestatus", theirs+"/file"); code != 4 || !strings.Contains(errs, theirs+"/file") {
+		t.Errorf("bob asks for a path in ana's mount: exit %d, %s", code, errs)
+	}
+	if _, errs, code := bob.do("umount", theirs); code != 4 || !strings.Contains(errs, "is not a dbfs mount") {
+		t.Errorf("bob unmounts ana's: exit %d, %s", code, errs)
+	}
+	bob.must("umount", "drive")
+	if _, errs, code := bob.do("mount", "-d", theirs); code != 6 || !strings.Contains(errs, "is mounted at") {
+		t.Errorf("bob mounts over ana's: exit %d, %s", code, errs)
+	}
+	if b, err := os.ReadFile(theirs + "/file"); string(b) != "hello\n" {
+		t.Errorf("ana's mount afterwards: %q, %v", b, err)
+	}
+	ana.must("umount")
+}
+
+func TestMountThroughALink(t *testing.T) {
+	d := newDesk(t)
+	if err := os.MkdirAll(d.path("real/drive"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{"dir": "real", "drive": "real/drive"} {
+		if err := os.Symlink(target, d.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"dir/drive", "drive"} {
+		d.mounted(name)
+		if !isMounted(t, d.path("real/drive")) {
+			t.Errorf("%s: not mounted where it leads to", name)
+		}
+		if _, errs, _ := d.do("filestatus", name+"/file"); !strings.HasSuffix(errs, ": /file\n") {
+			t.Errorf("filestatus through %s: %s", name, errs)
+		}
+		d.must("umount", name)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/dbfs/dbfs"
@@ -46,6 +47,39 @@ func listMounts() ([]mountPoint, error) {
 		return nil, fmt.Errorf("mounts: %w", err)
 	}
 	return list, nil
+}
+
+// own keeps the mounts that daemons of these places serve, or served until they died: other
+// users, and other homes, have profiles of the same names. A profile's lock file says
+// where its mount is; bind mounts are known by its device.
+func (p places) own(mounts []mountPoint) []mountPoint {
+	devices := map[string]bool{}
+	for _, m := range mounts {
+		h, err := readHolder(p.runLock(m.profile))
+		if err == nil && h.Mount == m.dir {
+			devices[m.device] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(mounts), func(m mountPoint) bool { return !devices[m.device] })
+}
+
+// realMountPoint returns the path under which the kernel knows a mount point: without
+// symlinks. It does not touch what is mounted there, which may hang.
+func realMountPoint(dir string, mounts []mountPoint) string {
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if err != nil {
+		return dir
+	}
+	dir = filepath.Join(parent, filepath.Base(dir))
+	for _, m := range mounts {
+		if m.dir == dir {
+			return dir
+		}
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir
 }
 
 // parseMount reads a line of mountinfo, as proc(5) draws it:

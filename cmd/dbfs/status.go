@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/dbfs/dbfs"
@@ -239,7 +238,7 @@ func (t *tool) share(used, budget int64) string {
 }
 
 func (t *tool) searchLine(s control.SearchStatus) string {
-	line := humanize.Comma(s.Documents) + " files"
+	line := count(s.Documents, "file")
 	if s.Waiting > 0 {
 		line += fmt.Sprintf(", %s to read, %s behind", count(s.Waiting, "file"), roughly(s.Behind))
 	}

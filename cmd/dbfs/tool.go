@@ -24,7 +24,7 @@ type tool struct {
 	now      func() time.Time
 	lookup   func(name string) (string, bool) // an environment variable
 	cwd      func() (string, error)
-	mounts   func() ([]mountPoint, error) // the dbfs mounts of this machine
+	mounts   func() ([]mountPoint, error) // the mounts of our profiles
 	places   places
 	newDrive func(daemon.Settings) (drive, error)
 	args     []string // the command line
@@ -40,11 +40,16 @@ type tool struct {
 }
 
 func newTool() *tool {
+	places := findPlaces(os.LookupEnv, homeDir(), os.Getuid())
 	return &tool{
 		in: os.Stdin, out: os.Stdout, errs: os.Stderr,
 		inTerm: term.IsTerminal(0), outTerm: term.IsTerminal(1), errTerm: term.IsTerminal(2),
-		now: time.Now, lookup: os.LookupEnv, cwd: os.Getwd, mounts: listMounts,
-		places:   findPlaces(os.LookupEnv, homeDir(), os.Getuid()),
+		now: time.Now, lookup: os.LookupEnv, cwd: os.Getwd,
+		places: places,
+		mounts: func() ([]mountPoint, error) {
+			all, err := listMounts()
+			return places.own(all), err
+		},
 		newDrive: func(s daemon.Settings) (drive, error) { return daemon.New(s) },
 	}
 }

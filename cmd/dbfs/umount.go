@@ -97,10 +97,7 @@ func (t *tool) mountAt(arg string) (m mountPoint, ok bool, err error) {
 		if dir, err = t.abs(arg); err != nil {
 			return m, false, err
 		}
-		// Resolve what is above the mount only: the mount itself may hang.
-		if parent, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
-			dir = filepath.Join(parent, filepath.Base(dir))
-		}
+		dir = realMountPoint(dir, mounts)
 	}
 	for _, m := range mounts {
 		if m.dir == dir || dir == "" && m.profile == t.profile {
@@ -142,6 +139,21 @@ func abortConnection(m mountPoint) error {
 		return fmt.Errorf("abort %s: %w", m.dir, err)
 	}
 	return nil
+}
+
+// dead reports whether nobody serves a mount any more. One that hangs is not dead.
+func dead(m mountPoint) bool {
+	gone := make(chan bool, 1)
+	go func() {
+		_, err := os.Stat(m.dir)
+		gone <- errors.Is(err, unix.ENOTCONN)
+	}()
+	select {
+	case is := <-gone:
+		return is
+	case <-time.After(statTimeout):
+		return false
+	}
 }
 
 // detach takes a mount out of the tree, now; it ends when nobody uses it any more.
