@@ -130,7 +130,7 @@ func (t *Tree) Nodes(txn dbfs.Txn, after dbfs.NodeID, fn func(dbfs.Node) bool) e
 
 // Put stores a node, and its name with it, if it is newer than what is there. A node
 // without an inode number keeps the one it had or takes a new one. Nodes are whole
-// states, so putting one twice, or an older one late, does nothing.
+// states, so putting one twice, or an older one late, does no harm.
 func (t *Tree) Put(txn dbfs.Txn, n dbfs.Node, newIno func() uint64) error {
 	return t.put(txn, t.gen, n, newIno)
 }
@@ -148,14 +148,23 @@ func (t *Tree) PutNext(txn dbfs.Txn, n dbfs.Node, newIno func() uint64) error {
 	return t.put(txn, t.gen+1, n, newIno)
 }
 
+// NextNode returns a node of the generation that is being listed; ErrNotExist if it has not
+// been put there.
+func (t *Tree) NextNode(txn dbfs.Txn, id dbfs.NodeID) (dbfs.Node, error) {
+	return t.node(txn, t.gen+1, id)
+}
+
 func (t *Tree) put(txn dbfs.Txn, gen uint32, n dbfs.Node, newIno func() uint64) error {
 	old, err := t.node(txn, gen, n.ID)
 	known := err == nil
 	if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
 		return err
 	}
-	if known && n.Last <= old.Last {
+	switch {
+	case known && n.Last < old.Last:
 		return nil
+	case known && n.Last == old.Last:
+		return t.putName(txn, gen, old)
 	}
 	if n.Ino == 0 {
 		n.Ino = old.Ino
@@ -173,12 +182,20 @@ func (t *Tree) put(txn dbfs.Txn, gen uint32, n dbfs.Node, newIno func() uint64) 
 			return err
 		}
 	}
-	if !n.Deleted && !n.IsRoot() {
-		if err := txn.Set(t.nameKey(gen, n.Parent, n.Name), n.ID[:]); err != nil {
-			return err
-		}
+	if err := t.putName(txn, gen, n); err != nil {
+		return err
 	}
 	return txn.Set(t.nodeKey(gen, n.ID), dbfs.AppendNode(nil, &n))
+}
+
+// putName makes the name of a live node lead to it. It is done again when a node comes a
+// second time: a log that is read again over a newer listing may have let another node pass
+// through the name in between.
+func (t *Tree) putName(txn dbfs.Txn, gen uint32, n dbfs.Node) error {
+	if n.Deleted || n.IsRoot() {
+		return nil
+	}
+	return txn.Set(t.nameKey(gen, n.Parent, n.Name), n.ID[:])
 }
 
 // dropName removes the name of old unless another node has taken it meanwhile, as it may

@@ -1,47 +1,35 @@
 package journal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 )
 
 // Advance applies the next entries of the log, whole batches, and moves the cursor to next:
-// the tree takes the nodes, edits that the entries show leave the journal, the others are
-// reconciled, all in one transaction. Entries that were applied before do nothing.
+// the tree takes the nodes, edits that the entries show leave the journal, and those that
+// the entries may have overtaken are reconciled. Entries that were applied before do nothing.
 func (j *Journal) Advance(entries []dbfs.Entry, next dbfs.Cursor) error {
 	if err := checkEntries(entries); err != nil {
 		return err
 	}
-	return j.advancing(len(entries), func(a *advance) error {
+	return j.step(func(l *looks) error {
 		if next.Epoch != j.cursor.Epoch {
 			return fmt.Errorf("%w: epoch %d, have %d", dbfs.ErrReset, next.Epoch, j.cursor.Epoch)
 		}
-		foreign := false
-		for i := range entries {
-			own, err := a.entry(&entries[i])
-			if err != nil {
+		for len(entries) > 0 {
+			page, rest := cutPage(entries)
+			if err := j.advance(page, dbfs.Cursor{Epoch: next.Epoch, JID: page[len(page)-1].JID}, l); err != nil {
 				return err
 			}
-			foreign = foreign || !own && j.touchedBy(&entries[i])
+			entries = rest
 		}
-		if err := a.settle(); err != nil {
+		if err := j.advance(nil, next, l); err != nil {
 			return err
 		}
-		if err := j.cfg.Tree.SetCursor(a.txn, next); err != nil {
-			return err
-		}
-		a.cursor = next
-		// A batch that was taken but has not been seen whole is not reconciled: the server has
-		// decided it already.
-		if foreign && j.inflight == nil {
-			return a.reconcile()
-		}
-		a.refresh()
-		return a.err
+		return j.reconcileIfDue(l)
 	})
 }
 
@@ -50,74 +38,178 @@ func checkEntries(entries []dbfs.Entry) error {
 		if err := entries[i].Node.Check(); err != nil {
 			return fmt.Errorf("log entry %d: %w", entries[i].JID, errors.Join(err, dbfs.ErrCorrupt))
 		}
+		if i > 0 && entries[i].JID <= entries[i-1].JID {
+			return fmt.Errorf("log entry %d after %d: %w", entries[i].JID, entries[i-1].JID, dbfs.ErrCorrupt)
+		}
 	}
 	return nil
 }
 
-// Reconcile makes the pending edits fit the tree as it is: after a refusal that brought no
-// new entries with it.
-func (j *Journal) Reconcile() error {
-	return j.advancing(0, func(a *advance) error { return a.reconcile() })
+// cutPage cuts off whole batches that one transaction holds, or else one batch.
+func cutPage(entries []dbfs.Entry) (page, rest []dbfs.Entry) {
+	end, sum := 0, 0
+	for i := range entries {
+		if sum += nodeBytes(&entries[i].Node); sum > maxTxn && end > 0 {
+			break
+		}
+		if entries[i].End || i == len(entries)-1 {
+			end = i + 1
+		}
+	}
+	return entries[:end], entries[end:]
+}
+
+// nodeBytes is about how many bytes of the database a node takes.
+func nodeBytes(n *dbfs.Node) int {
+	b := 500 + 2*len(n.Name) + len(n.Target) + len(dbfs.ChunkID{})*len(n.Content.Chunks)
+	for k, v := range n.Attr.Xattrs {
+		b += len(k) + len(v)
+	}
+	return b
+}
+
+// step runs one change of the server's doing with the view locked, in as many transactions as
+// it takes, and tells the observers what came of it. If it fails half way, everything is read
+// anew from the database; what had been done by then is told all the same.
+func (j *Journal) step(fn func(*looks) error) error {
+	j.mu.Lock()
+	if j.broken != nil {
+		j.mu.Unlock()
+		return j.broken
+	}
+	l := newLooks()
+	err := fn(l)
+	if err != nil {
+		err = fmt.Errorf("advance namespace %s: %w", j.cfg.NS, err)
+		j.reload()
+		l.follows = nil
+	}
+	changes := j.changes(l)
+	j.hasMoved()
+	j.mu.Unlock()
+	if len(changes) > 0 {
+		j.cfg.Observe(changes)
+	}
+	return err
+}
+
+func (j *Journal) changes(l *looks) []Change {
+	if j.broken != nil || len(l.order) == 0 && len(l.follows) == 0 {
+		return nil
+	}
+	var changes []Change
+	err := j.cfg.KV.View(func(txn dbfs.Txn) error {
+		s := j.snapshot(txn)
+		changes = l.changes(s, true)
+		return s.err
+	})
+	if err != nil {
+		j.cfg.Log.Error("changes are not shown before the files are looked up again", "namespace", j.cfg.NS, "err", err)
+	}
+	return changes
+}
+
+// advance applies entries of whole batches in one transaction. Called with mu held.
+func (j *Journal) advance(entries []dbfs.Entry, next dbfs.Cursor, l *looks) error {
+	if next.JID <= j.cursor.JID && len(entries) == 0 {
+		return nil
+	}
+	take, err := j.cfg.Inodes(len(entries))
+	if err != nil {
+		return err
+	}
+	if err := j.preload(entries, take, l); err != nil {
+		return err
+	}
+	next.JID = max(next.JID, j.cursor.JID)
+	a := advance{looks: l, j: j, takeIno: take, st: j.st}
+	err = j.cfg.KV.Update(func(txn dbfs.Txn) error {
+		a.snapshot = j.snapshot(txn)
+		if err := a.entries(entries); err != nil {
+			return err
+		}
+		if err := a.settle(); err != nil {
+			return err
+		}
+		if a.foreign {
+			a.st.owe(next.JID)
+		}
+		if a.st != j.st {
+			if err := j.log.setState(txn, a.st); err != nil {
+				return err
+			}
+		}
+		if err := j.cfg.Tree.SetCursor(txn, next); err != nil {
+			return err
+		}
+		a.refresh()
+		return a.err
+	})
+	if err != nil {
+		return err
+	}
+	j.cursor, j.st = next, a.st
+	return nil
+}
+
+// preload puts the nodes of a batch that is too large for one transaction into the tree ahead
+// of the cursor. If the rest fails, the log is read again from there.
+func (j *Journal) preload(entries []dbfs.Entry, take func() uint64, l *looks) error {
+	var ws writes
+	for i := range entries {
+		ws.add(nodeBytes(&entries[i].Node), func(txn dbfs.Txn) error {
+			a := advance{snapshot: j.snapshot(txn), looks: l, j: j, takeIno: take}
+			_, err := a.put(&entries[i])
+			return err
+		})
+	}
+	if ws.weight() <= maxTxn {
+		return nil
+	}
+	return ws.run(j.cfg.KV)
 }
 
 // advance is one step of the tree and what it does to journal and view.
 type advance struct {
 	*snapshot
+	*looks
 	j       *Journal
 	takeIno func() uint64
-	cursor  dbfs.Cursor
-	before  map[dbfs.NodeID]dbfs.Node // the view's nodes before the step, as far as it touches them
-	seen    map[*edit]bool            // edits that the log has shown
+	st      logState
+	seen    []*edit // edits that the log has shown
+	foreign bool    // other devices' entries matter to pending edits
 	touched []dbfs.NodeID
-	changes []Change
+	left    []place // names that nodes of the tree had before
 }
 
-// advancing runs one step in a transaction. If it fails, everything is read anew from the
-// database, where nothing has happened.
-func (j *Journal) advancing(entries int, fn func(*advance) error) error {
-	j.mu.Lock()
-	take, err := j.cfg.Inodes(entries + len(j.pending.list))
-	if err != nil {
-		j.mu.Unlock()
-		return err
-	}
-	var a *advance
-	err = j.cfg.KV.Update(func(txn dbfs.Txn) error {
-		a = &advance{snapshot: j.snapshot(txn), j: j, takeIno: take, cursor: j.cursor, before: make(map[dbfs.NodeID]dbfs.Node), seen: make(map[*edit]bool)}
-		if err := fn(a); err != nil {
+func (a *advance) entries(entries []dbfs.Entry) error {
+	for i := range entries {
+		e := &entries[i]
+		a.touched = append(a.touched, e.Node.ID)
+		if t, ok := a.treeNode(e.Node.ID); ok && !t.IsRoot() {
+			a.left = append(a.left, place{t.Parent, t.Name})
+		}
+		own, err := a.put(e)
+		if err != nil {
 			return err
 		}
-		a.changes = append(a.changes, a.differences(a.before, true)...)
-		return a.err
-	})
-	if err != nil {
-		j.mustReload()
-		j.mu.Unlock()
-		return fmt.Errorf("advance namespace %s: %w", j.cfg.NS, err)
-	}
-	j.cursor = a.cursor
-	j.hasMoved()
-	j.mu.Unlock()
-	if len(a.changes) > 0 {
-		j.cfg.Observe(a.changes)
+		if own {
+			err = a.resolveSelf(e)
+		} else {
+			a.foreign = a.foreign || a.j.overtakes(e)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// remember keeps how a node looked before the step.
-func (a *advance) remember(id dbfs.NodeID) {
-	if _, done := a.before[id]; !done {
-		n, ok := a.node(id)
-		n.Deleted = n.Deleted || !ok
-		a.before[id] = n
-	}
-}
-
-// entry puts one entry into the tree and reports whether it is an edit of ours.
-func (a *advance) entry(e *dbfs.Entry) (own bool, err error) {
+// put puts one entry into the tree and reports whether it is an edit of ours.
+func (a *advance) put(e *dbfs.Entry) (own bool, err error) {
 	n := e.Node
-	a.remember(n.ID)
-	a.touched = append(a.touched, n.ID)
+	a.remember(a.snapshot, n.ID)
+	n.Ino = 0
 	if n.IsRoot() {
 		n.Ino = a.rootIno
 	}
@@ -126,92 +218,87 @@ func (a *advance) entry(e *dbfs.Entry) (own bool, err error) {
 			continue
 		}
 		own = true
-		a.seen[ed] = true
+		if !slices.Contains(a.seen, ed) { // a replacing move has two entries
+			a.seen = append(a.seen, ed)
+		}
 		if ed.op.Type == dbfs.OpCreate {
 			n.Ino = ed.op.Ino
 		}
 	}
 	if own {
-		n.CTime = a.before[n.ID].CTime // the edit happened here, and that time has been shown
-		if err := a.resolveSelf(n.ID, e); err != nil {
-			return own, err
-		}
+		n.CTime = a.was[n.ID].CTime // the edit happened here, and that time has been shown
 	}
 	return own, a.tree.Put(a.txn, n, a.takeIno)
 }
 
 // resolveSelf gives the bases that stood for "what my earlier edit will make it" the
-// revision that the edit became.
-func (a *advance) resolveSelf(id dbfs.NodeID, e *dbfs.Entry) error {
-	now := e.Node.Revs
+// revision that the edit became. Edits of the same batch are settled with it.
+func (a *advance) resolveSelf(e *dbfs.Entry) error {
+	id, now := e.Node.ID, e.Node.Revs
 	for _, ed := range a.j.pending.byNode[id] {
-		if a.seen[ed] {
+		if slices.Contains(a.seen, ed) {
 			continue
 		}
-		base := &ed.op.Base
-		if ed.op.Node != id {
-			base = &ed.op.Replace.Base
-		}
-		changed := fill(&base.Content, now.Content, e.JID)
-		changed = fill(&base.Place, now.Place, e.JID) || changed
-		changed = fill(&base.Attr, now.Attr, e.JID) || changed
-		if changed {
+		if !ed.sent && fill(&ed.op, id, now, e.JID) {
 			if err := a.j.log.put(a.txn, ed); err != nil {
 				return err
 			}
 		}
-		now = hidden(now, &ed.op, id) // edits after this one build on it, not on the entry
+		now = without(now, &ed.op, id) // edits after this one build on it, not on the entry
 	}
 	return nil
 }
 
-// fill replaces a SelfRev by rev if rev is what the entry jid made.
-func fill(base *dbfs.JID, rev, jid dbfs.JID) bool {
-	if *base != dbfs.SelfRev || rev != jid {
-		return false
+// fill replaces the bases that op has of a node and that say SelfRev by those revisions in
+// now that the entry jid made. It reports whether there was one.
+func fill(op *dbfs.Op, id dbfs.NodeID, now dbfs.Revs, jid dbfs.JID) bool {
+	base := &op.Base
+	if op.Node != id {
+		v := *op.Replace
+		op.Replace = &v
+		base = &v.Base
 	}
-	*base = rev
-	return true
+	old := *base
+	for _, part := range []struct {
+		base *dbfs.JID
+		now  dbfs.JID
+	}{{&base.Content, now.Content}, {&base.Place, now.Place}, {&base.Attr, now.Attr}} {
+		if *part.base == dbfs.SelfRev && part.now == jid {
+			*part.base = jid
+		}
+	}
+	return *base != old
 }
 
-// hidden returns revs without the parts that op changes of the node.
-func hidden(revs dbfs.Revs, op *dbfs.Op, id dbfs.NodeID) dbfs.Revs {
+// without returns revs less the parts that op changes of the node.
+func without(revs dbfs.Revs, op *dbfs.Op, id dbfs.NodeID) dbfs.Revs {
 	after := dbfs.Node{ID: id, Revs: revs}
 	applyTo(&after, op)
-	if after.Revs.Content == dbfs.SelfRev {
-		revs.Content = 0
+	for _, rev := range []*dbfs.JID{&after.Revs.Content, &after.Revs.Place, &after.Revs.Attr} {
+		if *rev == dbfs.SelfRev {
+			*rev = 0
+		}
 	}
-	if after.Revs.Place == dbfs.SelfRev {
-		revs.Place = 0
-	}
-	if after.Revs.Attr == dbfs.SelfRev {
-		revs.Attr = 0
-	}
-	return revs
+	return after.Revs
 }
 
 // settle takes the edits that the log has shown out of the journal.
 func (a *advance) settle() error {
-	if len(a.seen) == 0 {
-		return nil
-	}
 	j := a.j
-	for e := range a.seen {
+	for _, e := range a.seen {
 		a.touched = append(a.touched, about(&e.op)...)
-		for _, id := range about(&e.op) {
-			a.remember(id)
-		}
+		a.remember(a.snapshot, about(&e.op)...)
 		j.release(e.op.Content)
 		if err := j.log.remove(a.txn, e); err != nil {
 			return err
 		}
+		j.pending.remove(e)
 	}
-	j.pending.remove(a.seen)
-	if j.inflight == nil {
+	if j.inflight == nil || len(a.seen) == 0 {
 		return nil
 	}
 	for _, e := range j.inflight.edits {
-		if _, left := j.pending.find(e.key); left {
+		if !e.gone {
 			return nil
 		}
 	}
@@ -219,296 +306,31 @@ func (a *advance) settle() error {
 	return j.log.setInflight(a.txn, nil)
 }
 
-// refresh makes the view fit for the nodes that the step touched.
+// refresh makes the view fit for what the step touched.
 func (a *advance) refresh() {
 	for _, id := range a.touched {
 		a.snapshot.refresh(id, a.j.pending.byNode[id])
 	}
+	for _, at := range a.left {
+		if _, known := a.view.names[at.parent][at.name]; known {
+			a.mendName(at)
+		}
+	}
 }
 
-// refresh makes the view of one node from the tree and the pending edits of it.
-func (s *snapshot) refresh(id dbfs.NodeID, edits []*edit) {
-	if len(edits) == 0 {
-		s.drop(id)
-		return
-	}
-	n, _ := s.treeNode(id)
-	for _, e := range edits {
-		applyTo(&n, &e.op)
-	}
-	s.set(n)
-}
-
-// touchedBy reports whether an entry of another device can matter to a pending edit. Moves
-// and deletions of directories always do: anything may be below.
-func (j *Journal) touchedBy(e *dbfs.Entry) bool {
-	if len(j.pending.list) == 0 {
-		return false
-	}
+// overtakes reports whether an entry of another device can matter to a pending edit: it is
+// about the same node, takes a name that the view has an opinion on, puts something into a
+// directory that an edit is about, deletes one that an edit puts something into, or shifts
+// a directory while edits do.
+func (j *Journal) overtakes(e *dbfs.Entry) bool {
 	n := &e.Node
-	if n.Kind.IsDir() && e.Type != dbfs.OpSetAttr {
-		return true
+	p := j.pending
+	if p.len() == 0 {
+		return false
 	}
 	if _, ok := j.view.names[n.Parent][n.Name]; ok {
 		return true
 	}
-	return len(j.pending.byNode[n.ID]) > 0 || len(j.pending.byNode[n.Parent]) > 0
-}
-
-// reconcile resolves every pending edit in order over the tree, makes the view anew and
-// writes down what has changed.
-func (a *advance) reconcile() error {
-	j := a.j
-	old := j.pending
-	for id := range j.view.nodes {
-		a.remember(id)
-	}
-	j.view, j.pending = newView(), newPending()
-	a.view = j.view
-	r := rebase{advance: a, env: j.env(old), follow: make(map[dbfs.NodeID]follow), lost: make(map[dbfs.NodeID]dbfs.Revs)}
-	for _, e := range old.list {
-		if err := r.edit(e); err != nil {
-			return err
-		}
-	}
-	for id := range j.view.nodes {
-		if _, done := a.before[id]; !done {
-			n, ok := a.treeNode(id)
-			n.Deleted = n.Deleted || !ok
-			a.before[id] = n
-		}
-	}
-	return errors.Join(a.err, j.log.setState(a.txn, logState{j.nextN, j.seq, j.rootIno}))
-}
-
-// env is what resolve needs of this journal.
-func (j *Journal) env(all *pending) env {
-	return env{
-		device:    j.cfg.Name,
-		newNode:   func() dbfs.NodeID { return dbfs.NewNodeID(j.cfg.Clock()) },
-		mentioned: func(id dbfs.NodeID) bool { return len(all.byNode[id]) > 0 },
-	}
-}
-
-// rebase carries what one resolved edit means for those after it.
-type rebase struct {
-	*advance
-	env    env
-	follow map[dbfs.NodeID]follow
-	lost   map[dbfs.NodeID]dbfs.Revs
-	last   uint64 // key of the edit before
-}
-
-func (r *rebase) edit(e *edit) error {
-	op := e.op
-	r.redirect(&op)
-	r.rebaseOn(&op.Base, op.Node)
-	if op.Replace != nil {
-		v := *op.Replace
-		r.rebaseOn(&v.Base, v.Node)
-		op.Replace = &v
-	}
-	out := resolve(op, r.snapshot, r.env)
-	if f := out.follow; f != nil {
-		r.follow[f.from] = *f
-		if err := r.followed(*f, op); err != nil {
-			return err
-		}
-	}
-	if out.lost != (dbfs.Revs{}) {
-		r.lost[op.Node] = merge(r.lost[op.Node], out.lost)
-	}
-	if err := r.replace(e, out.ops); err != nil {
-		return err
-	}
-	return r.j.notify(r.txn, out.notice)
-}
-
-// redirect sends an edit to where an earlier one of the same node went.
-func (r *rebase) redirect(op *dbfs.Op) {
-	if f, ok := r.follow[op.Node]; ok {
-		op.Node = f.to
-	}
-	if f, ok := r.follow[op.Parent]; ok && f.adopted {
-		op.Parent = f.to
-	}
-	if op.Replace != nil {
-		if f, ok := r.follow[op.Replace.Node]; ok && f.adopted {
-			v := *op.Replace
-			v.Node = f.to
-			op.Replace = &v
-		}
-	}
-}
-
-// rebaseOn gives bases that point at an edit which is no longer there something to stand on:
-// the base of the edit that was beaten, so that this one is too, or else the node as it is.
-func (r *rebase) rebaseOn(base *dbfs.Revs, id dbfs.NodeID) {
-	n, _ := r.node(id)
-	lost := r.lost[id]
-	on := func(base *dbfs.JID, now, lost dbfs.JID) {
-		if *base == dbfs.SelfRev && now != dbfs.SelfRev {
-			if *base = now; lost != 0 {
-				*base = lost
-			}
-		}
-	}
-	on(&base.Content, n.Revs.Content, lost.Content)
-	on(&base.Place, n.Revs.Place, lost.Place)
-	on(&base.Attr, n.Revs.Attr, lost.Attr)
-}
-
-func merge(a, b dbfs.Revs) dbfs.Revs {
-	pick := func(a, b dbfs.JID) dbfs.JID {
-		if a != 0 {
-			return a
-		}
-		return b
-	}
-	return dbfs.Revs{Content: pick(a.Content, b.Content), Place: pick(a.Place, b.Place), Attr: pick(a.Attr, b.Attr)}
-}
-
-// followed lets the kernel's inode, and open files, go where the edits go.
-func (r *rebase) followed(f follow, op dbfs.Op) error {
-	r.changes = append(r.changes, Change{Node: f.from, Remote: true, Follow: f.to})
-	if !f.adopted {
-		return nil
-	}
-	r.remember(f.from)
-	r.remember(f.to)
-	return r.tree.SetIno(r.txn, f.to, op.Ino)
-}
-
-// replace writes the edits that e became in its place.
-func (r *rebase) replace(e *edit, ops []dbfs.Op) error {
-	j := r.j
-	j.release(e.op.Content)
-	if len(ops) == 0 || r.last >= e.key {
-		if err := j.log.remove(r.txn, e); err != nil {
-			return err
-		}
-	}
-	for i, op := range ops {
-		key := e.key + uint64(i)
-		if key <= r.last {
-			key = r.last + 1
-		}
-		r.last = key
-		if op.ID == (dbfs.OpID{}) {
-			op.ID = dbfs.OpID{Device: j.cfg.Device, N: j.nextN}
-			j.nextN++
-		}
-		if op.Type == dbfs.OpCreate && op.Ino == 0 {
-			if err := r.giveIno(&op); err != nil {
-				return err
-			}
-		}
-		made := &edit{key: key, op: op, left: e.left}
-		j.pending.add(made)
-		j.need(op.Content)
-		if key == e.key && bytes.Equal(dbfs.AppendOp(nil, &op), dbfs.AppendOp(nil, &e.op)) {
-			continue
-		}
-		if err := j.log.put(r.txn, made); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// giveIno gives a conflicted copy an inode number, in the view too, where it has none yet.
-func (r *rebase) giveIno(op *dbfs.Op) error {
-	op.Ino = r.takeIno()
-	if n, ok := r.view.nodes[op.Node]; ok {
-		n.Ino = op.Ino
-		r.view.nodes[op.Node] = n
-	}
-	return r.tree.Bind(r.txn, op.Ino, op.Node)
-}
-
-// notify writes a notice to the log and, if somebody should look at it, to the database.
-func (j *Journal) notify(txn dbfs.Txn, n *Notice) error {
-	if n == nil {
-		return nil
-	}
-	j.cfg.Log.Info("reconciled", "what", n.What, "name", n.Name, "became", n.Became, "node", n.Node, "other", n.Other)
-	if !n.What.Lasting() {
-		return nil
-	}
-	j.notices = append(j.notices, *n)
-	return j.log.putNotice(txn, *n)
-}
-
-// Resolved takes the notice about a node off the list of conflicts.
-func (j *Journal) Resolved(id dbfs.NodeID) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	kept := j.notices[:0:0]
-	err := j.cfg.KV.Update(func(txn dbfs.Txn) error {
-		kept = kept[:0]
-		for _, n := range j.notices {
-			if n.Node != id {
-				kept = append(kept, n)
-			} else if err := j.log.removeNotice(txn, n); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err == nil {
-		j.notices = kept
-	}
-	return err
-}
-
-// looks returns how nodes look now, to be compared later.
-func (s *snapshot) looks(ids []dbfs.NodeID) map[dbfs.NodeID]dbfs.Node {
-	m := make(map[dbfs.NodeID]dbfs.Node, len(ids))
-	for _, id := range ids {
-		n, ok := s.node(id)
-		n.Deleted = n.Deleted || !ok
-		m[id] = n
-	}
-	return m
-}
-
-// differences compares nodes with how they looked before.
-func (s *snapshot) differences(before map[dbfs.NodeID]dbfs.Node, remote bool) []Change {
-	var changes []Change
-	for id, b := range before {
-		a, ok := s.node(id)
-		c := Change{Node: id, Remote: remote}
-		if !b.Deleted {
-			c.Before = &b
-		}
-		if ok && !a.Deleted {
-			c.After = &a
-		}
-		if (c.Before != nil || c.After != nil) && !looksSame(c.Before, c.After) {
-			changes = append(changes, c)
-		}
-	}
-	return changes
-}
-
-func looksSame(a, b *dbfs.Node) bool {
-	return a != nil && b != nil && a.Parent == b.Parent && a.Name == b.Name && a.Kind == b.Kind && a.Ino == b.Ino &&
-		a.Target == b.Target && a.Mount == b.Mount && a.Content.Equal(b.Content) && sameAttr(a.Attr, b.Attr)
-}
-
-func sameAttr(a, b dbfs.Attr) bool {
-	return a.Mode == b.Mode && a.MTime == b.MTime && a.UID == b.UID && a.GID == b.GID && maps.EqualFunc(a.Xattrs, b.Xattrs, bytes.Equal)
-}
-
-// mustReload reads everything anew from the database after a transaction failed half way.
-// Called with mu held.
-func (j *Journal) mustReload() {
-	open, unpin := j.open, j.unpin
-	j.view, j.pending, j.inflight, j.notices = newView(), newPending(), nil, nil
-	j.needed = make(map[dbfs.ChunkID]int)
-	if err := j.load(); err != nil {
-		// The disk does not answer. What is recorded is safe there; nothing more is accepted.
-		j.cfg.Log.Error("the journal cannot be read back", "namespace", j.cfg.NS, "err", err)
-	}
-	j.open, j.unpin = open, unpin
+	shifted := n.Kind.IsDir() && (e.Type == dbfs.OpMove || e.Type == dbfs.OpRevive)
+	return len(p.byNode[n.ID]) > 0 || len(p.byNode[n.Parent]) > 0 || n.Deleted && p.inside[n.ID] > 0 || shifted && p.shifts > 0
 }

@@ -21,28 +21,35 @@ type place struct {
 	name   string
 }
 
-// maxBatchBytes keeps a batch below what the server accepts, by a rough count.
-const maxBatchBytes = 700 << 10
-
 // Batch returns the batch in flight or, if there is none, makes one of the edits that may
-// be sent: in order, those that ready accepts, that nobody is writing to, and that do not
-// build on one left behind. nil: there is nothing to send.
+// be sent: in order, those that ready accepts, whose content nobody is writing, and that do
+// not build on one left behind. nil: there is nothing to send now. ready must not call the
+// journal.
 func (j *Journal) Batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
+	if err := j.catchUp(); err != nil {
+		return nil, err
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.inflight != nil {
-		if j.inflight.taken {
-			return nil, nil
-		}
+	switch {
+	case j.broken != nil:
+		return nil, j.broken
+	case j.inflight != nil && j.inflight.taken:
+		return nil, nil
+	case j.inflight != nil:
 		return j.inflight, nil
+	case j.st.owed:
+		return nil, nil
 	}
 	b := j.choose(ready)
 	if len(b.edits) == 0 {
 		return nil, nil
 	}
-	b.Seq = j.seq + 1
+	st := j.st
+	st.seq++
+	b.Seq = st.seq
 	err := j.cfg.KV.Update(func(txn dbfs.Txn) error {
-		if err := j.log.setState(txn, logState{j.nextN, b.Seq, j.rootIno}); err != nil {
+		if err := j.log.setState(txn, st); err != nil {
 			return err
 		}
 		return j.log.setInflight(txn, b)
@@ -50,34 +57,80 @@ func (j *Journal) Batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a batch: %w", err)
 	}
-	j.seq, j.inflight = b.Seq, b
+	j.st, j.inflight = st, b
+	b.mark(true)
 	return b, nil
 }
 
+func (b *Batch) add(e *edit) {
+	b.edits = append(b.edits, e)
+	b.Ops = append(b.Ops, e.op)
+}
+
+// mark notes in the edits whether they are in flight.
+func (b *Batch) mark(sent bool) {
+	for _, e := range b.edits {
+		e.sent = sent
+	}
+}
+
+// What keeps a batch below the server's limits, each by a rough count and with room to
+// spare: 1 MiB for the request, and 1 MiB for the nodes in the entries that it becomes. A
+// single edit may be larger.
+const (
+	maxRequest = 700 << 10
+	maxNodes   = 700 << 10
+)
+
 func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 	b := &Batch{}
-	left := leftBehind{make(map[dbfs.NodeID]bool), make(map[place]bool), make(map[dbfs.NodeID]bool)}
-	bytes := 0
-	for _, e := range j.pending.list {
-		size := 400 + len(e.op.Name) + len(e.op.Target)
-		if e.op.Content != nil {
-			size += 70 * len(e.op.Content.Chunks)
-		}
-		for k, v := range e.op.Attr.Xattrs {
-			size += len(k) + len(v)*4/3
-		}
-		if len(b.edits) == dbfs.MaxBatchOps || len(b.edits) > 0 && bytes+size > maxBatchBytes {
+	left := leftBehind{nodes: make(map[dbfs.NodeID]bool), places: make(map[place]bool), emptied: make(map[dbfs.NodeID]bool)}
+	request, nodes := 0, 0
+	for e := range j.pending.all() {
+		if len(b.edits) == dbfs.MaxBatchOps {
 			break
 		}
-		if j.open[e.op.Node] > 0 || left.under(e) || !ready(&e.op) {
+		if e.op.Content != nil && j.open[e.op.Node] != nil || left.under(e) || !ready(&e.op) {
 			left.add(e)
 			continue
 		}
-		bytes += size
-		b.edits = append(b.edits, e)
-		b.Ops = append(b.Ops, e.op)
+		request += requestBytes(&e.op)
+		nodes += j.nodeBytes(&e.op)
+		if len(b.edits) > 0 && (request > maxRequest || nodes > maxNodes) {
+			break
+		}
+		b.add(e)
 	}
 	return b
+}
+
+// requestBytes is about how long an edit is in a commit's JSON, with the receipts of its chunks.
+func requestBytes(op *dbfs.Op) int {
+	n := 600 + 2*len(op.Name) + 2*len(op.Target)
+	if op.Content != nil {
+		n += 180 * len(op.Content.Chunks)
+	}
+	for k, v := range op.Attr.Xattrs {
+		n += 8 + 2*len(k) + len(v)*4/3
+	}
+	return n
+}
+
+// nodeBytes is about how long the nodes are that the edit's entries will carry.
+func (j *Journal) nodeBytes(op *dbfs.Op) int {
+	n := 0
+	for _, id := range about(op) {
+		node := j.view.nodes[id]
+		chunks := len(node.Content.Chunks)
+		if op.Content != nil {
+			chunks = max(chunks, len(op.Content.Chunks))
+		}
+		n += 200 + len(node.Name) + len(op.Name) + len(node.Target) + len(dbfs.ChunkID{})*chunks
+		for k, v := range node.Attr.Xattrs {
+			n += len(k) + len(v)
+		}
+	}
+	return n
 }
 
 // leftBehind knows what later edits must not build on.
@@ -85,6 +138,8 @@ type leftBehind struct {
 	nodes   map[dbfs.NodeID]bool
 	places  map[place]bool       // names an edit left behind would take or free
 	emptied map[dbfs.NodeID]bool // directories it would take something out of
+	shifted bool                 // it brings a directory to another place
+	revived bool                 // … and so back, with all below it
 }
 
 func (l *leftBehind) add(e *edit) {
@@ -98,9 +153,14 @@ func (l *leftBehind) add(e *edit) {
 		l.places[e.left] = true
 		l.emptied[e.left.parent] = true
 	}
+	l.shifted = l.shifted || e.shifts()
+	l.revived = l.revived || e.dir && e.op.Type == dbfs.OpRevive
 }
 
 func (l *leftBehind) under(e *edit) bool {
+	if l.revived || l.shifted && e.shifts() {
+		return true
+	}
 	for _, id := range about(&e.op) {
 		if l.nodes[id] {
 			return true
@@ -110,38 +170,6 @@ func (l *leftBehind) under(e *edit) bool {
 		return true
 	}
 	return e.op.Type == dbfs.OpDelete && l.emptied[e.op.Node]
-}
-
-// leaves notes which name the edit frees, before it is applied.
-func (e *edit) leaves(s *snapshot) {
-	if e.op.Type != dbfs.OpMove && e.op.Type != dbfs.OpDelete {
-		return
-	}
-	if n, ok := s.node(e.op.Node); ok && !n.Deleted {
-		e.left = place{n.Parent, n.Name}
-	}
-}
-
-func (j *Journal) isSent(e *edit) bool {
-	if j.inflight == nil {
-		return false
-	}
-	_, sent := j.inflight.has(e)
-	return sent
-}
-
-func (b *Batch) has(e *edit) (int, bool) {
-	// The edits of a batch are in the order of their keys.
-	lo, hi := 0, len(b.edits)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if b.edits[mid].key < e.key {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo, lo < len(b.edits) && b.edits[lo] == e
 }
 
 // Taken notes that the server accepted the batch in flight: it is not sent again, and goes
@@ -154,15 +182,27 @@ func (j *Journal) Taken() {
 	}
 }
 
-// Refused notes that the server refused the batch in flight. Its edits stay pending; Advance
-// with what has happened, or Reconcile, changes them so that they fit.
+// Refused notes that the server refused the batch in flight. Its edits stay pending, and no
+// other batch is made of them before Advance, with what has happened, or Reconcile has
+// changed them so that they fit.
 func (j *Journal) Refused() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	err := j.cfg.KV.Update(func(txn dbfs.Txn) error { return j.log.setInflight(txn, nil) })
+	if j.broken != nil || j.inflight == nil {
+		return j.broken
+	}
+	st := j.st
+	st.owe(j.cursor.JID)
+	err := j.cfg.KV.Update(func(txn dbfs.Txn) error {
+		if err := j.log.setState(txn, st); err != nil {
+			return err
+		}
+		return j.log.setInflight(txn, nil)
+	})
 	if err != nil {
 		return fmt.Errorf("forget the refused batch: %w", err)
 	}
-	j.inflight = nil
+	j.inflight.mark(false)
+	j.st, j.inflight = st, nil
 	return nil
 }

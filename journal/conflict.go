@@ -18,16 +18,18 @@ const (
 	nameConflict   = "name conflict"
 )
 
-// suffix matches what conflictName appends, so that a conflict of a conflict replaces it
+// suffix matches what conflictName adds, so that a conflict of a conflict replaces it
 // instead of nesting.
-var suffix = regexp.MustCompile(` \((?:conflicted copy|name conflict), [^()]* \d{4}-\d{2}-\d{2}(?: \d+)?\)$`)
+var suffix = regexp.MustCompile(` \((?:conflicted copy|name conflict), [^()]* \d{4}-\d{2}-\d{2}(?: \d+)?\)(\.[^. ()]*)?$`)
 
 // conflictName returns the name that a file called name gets when it has to step aside:
 // "stem (conflicted copy, DEVICE 2026-05-01).ext", with a number from the second try on.
 // A dotfile has the suffix at its end. The result is never longer than dbfs.MaxName.
 func conflictName(name, what, device string, when time.Time, try int) string {
+	for suffix.MatchString(name) {
+		name = suffix.ReplaceAllString(name, "$1")
+	}
 	stem, ext := splitExt(name)
-	stem = suffix.ReplaceAllString(stem, "")
 	tail := fmt.Sprintf(" (%s, %s %s", what, cleanDevice(device), when.UTC().Format(time.DateOnly))
 	if try > 1 {
 		tail += fmt.Sprintf(" %d", try)
@@ -36,10 +38,10 @@ func conflictName(name, what, device string, when time.Time, try int) string {
 	return cut(stem, dbfs.MaxName-len(tail)) + tail
 }
 
-// splitExt cuts the extension off, unless it is all there is, or too long to be one.
+// splitExt cuts the extension off, unless it is all there is, or too long or odd to be one.
 func splitExt(name string) (stem, ext string) {
 	ext = path.Ext(name)
-	if ext == name || len(ext) > 20 || strings.HasPrefix(name, ".") && strings.Count(name, ".") == 1 {
+	if len(ext) == len(name) || len(ext) > 20 || strings.ContainsAny(ext, " ()") {
 		return name, ""
 	}
 	return strings.TrimSuffix(name, ext), ext

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/dbfs/dbfs"
@@ -8,17 +9,23 @@ import (
 
 // The user's edits. Each is checked against the view, recorded in one transaction and laid
 // over the view; when it returns, a crash of the process cannot undo it, and Sync makes it
-// outlive a loss of power. What has not been sent yet is amended rather than followed up.
+// outlive a loss of power. What has not been sent yet is amended rather than followed up:
+// the last of several writes, the last place of a file that the server has never seen.
 
 // editor records edits within one transaction.
 type editor struct {
 	*snapshot
+	*looks
 	j       *Journal
 	now     int64
 	takeIno func() uint64
-	changed []Change
-	gone    map[*edit]bool // taken out of pending when the transaction is through
+	dirty   bool          // the journal in memory is ahead of the database
+	deleted []dbfs.NodeID // held nodes that the user deletes
 }
+
+// opReserve is how many op numbers one write sets aside. What a crash leaves unused is lost,
+// which 64 bits can bear.
+const opReserve = 4096
 
 // editing runs fn with the view locked and makes what it records durable together. If the
 // transaction fails, the journal is read anew, so that the view never shows what is not there.
@@ -27,26 +34,38 @@ func (j *Journal) editing(fn func(*editor) error) error {
 	if err != nil {
 		return err
 	}
+	changes, err := j.edit(take, fn)
+	if err == nil && len(changes) > 0 {
+		j.cfg.Observe(changes)
+	}
+	return err
+}
+
+func (j *Journal) edit(take func() uint64, fn func(*editor) error) (changes []Change, err error) {
 	j.mu.Lock()
-	var ed *editor
+	defer j.mu.Unlock()
+	if j.broken != nil {
+		return nil, j.broken
+	}
+	ed := &editor{looks: newLooks(), j: j, now: j.cfg.Clock().UnixNano(), takeIno: take}
 	err = j.cfg.KV.Update(func(txn dbfs.Txn) error {
-		ed = &editor{snapshot: j.snapshot(txn), j: j, now: j.cfg.Clock().UnixNano(), takeIno: take}
+		ed.snapshot = j.snapshot(txn)
 		if err := fn(ed); err != nil {
 			return err
 		}
+		changes = ed.changes(ed.snapshot, false)
 		return ed.err
 	})
-	if err == nil {
-		j.pending.remove(ed.gone)
+	switch {
+	case err != nil && ed.dirty:
+		j.reload()
+	case err == nil:
+		for _, id := range ed.deleted {
+			j.open[id].deleted = true
+		}
 		j.hasMoved()
-	} else if ed != nil && len(ed.changed) > 0 {
-		j.mustReload()
 	}
-	j.mu.Unlock()
-	if err == nil && len(ed.changed) > 0 {
-		j.cfg.Observe(ed.changed)
-	}
-	return err
+	return changes, err
 }
 
 // record appends an edit with a fresh id. Bases are those of the view.
@@ -60,8 +79,10 @@ func (ed *editor) record(op dbfs.Op) error {
 // append adds an edit at the end, bases as given.
 func (ed *editor) append(op dbfs.Op) error {
 	j := ed.j
-	op.ID = dbfs.OpID{Device: j.cfg.Device, N: j.nextN}
-	j.nextN++
+	ed.dirty = true
+	if err := j.numberOp(ed.txn, &op); err != nil {
+		return err
+	}
 	if op.Time == 0 {
 		op.Time = ed.now
 	}
@@ -75,26 +96,27 @@ func (ed *editor) append(op dbfs.Op) error {
 	if err := j.log.put(ed.txn, e); err != nil {
 		return err
 	}
-	if err := j.log.setState(ed.txn, logState{j.nextN, j.seq, j.rootIno}); err != nil {
-		return err
-	}
+	ed.remember(ed.snapshot, about(&e.op)...)
 	ed.lay(e)
 	j.pending.add(e)
 	j.need(op.Content)
 	return nil
 }
 
-// lay applies an edit to the view and notes what looks different.
-func (ed *editor) lay(e *edit) {
-	e.leaves(ed.snapshot)
-	before := ed.looks(about(&e.op))
-	ed.apply(&e.op)
-	ed.changed = append(ed.changed, ed.differences(before, false)...)
+// numberOp gives an edit its id, and writes down now and then which numbers are used.
+func (j *Journal) numberOp(txn dbfs.Txn, op *dbfs.Op) error {
+	op.ID = dbfs.OpID{Device: j.cfg.Device, N: j.nextN}
+	if j.nextN++; j.nextN <= j.st.ops {
+		return nil
+	}
+	j.st.ops = j.nextN + opReserve
+	return j.log.setState(txn, j.st)
 }
 
-// amend changes an edit that has not been sent.
+// amend changes what an edit that has not been sent makes of its node, but not where.
 func (ed *editor) amend(e *edit, change func(op *dbfs.Op)) error {
-	before := ed.looks(about(&e.op))
+	ed.dirty = true
+	ed.remember(ed.snapshot, e.op.Node)
 	old := e.op.Content
 	change(&e.op)
 	e.op.Time = ed.now
@@ -104,7 +126,21 @@ func (ed *editor) amend(e *edit, change func(op *dbfs.Op)) error {
 		return err
 	}
 	ed.refresh(e.op.Node, ed.j.pending.byNode[e.op.Node])
-	ed.changed = append(ed.changed, ed.differences(before, false)...)
+	return nil
+}
+
+// cancel takes edits of one node that have not been sent out of the journal.
+func (ed *editor) cancel(id dbfs.NodeID, edits []*edit) error {
+	ed.dirty = true
+	ed.remember(ed.snapshot, id)
+	for _, e := range edits {
+		ed.j.pending.remove(e)
+		ed.j.release(e.op.Content)
+		if err := ed.j.log.remove(ed.txn, e); err != nil {
+			return err
+		}
+	}
+	ed.refresh(id, ed.j.pending.byNode[id])
 	return nil
 }
 
@@ -126,7 +162,7 @@ func (j *Journal) Create(parent dbfs.NodeID, name string, what NewNode) (dbfs.No
 		}
 	}
 	op := dbfs.Op{
-		Type: dbfs.OpCreate, Node: dbfs.NewNodeID(j.cfg.Clock()), Parent: parent, Name: name,
+		Type: dbfs.OpCreate, Node: j.cfg.NewID(), Parent: parent, Name: name,
 		Kind: what.Kind, Attr: what.Attr, Target: what.Target,
 	}
 	if what.Kind == dbfs.KindFile {
@@ -172,7 +208,7 @@ func (j *Journal) Write(id dbfs.NodeID, base, content dbfs.Content, mtime int64)
 	var result dbfs.Node
 	err := j.editing(func(ed *editor) error {
 		n, ok := ed.node(id)
-		if !ok || n.Deleted && n.Revs.Place == dbfs.SelfRev {
+		if h := j.open[id]; !ok || n.Deleted && n.Revs.Place == dbfs.SelfRev || h != nil && h.deleted {
 			return fmt.Errorf("write: %w", dbfs.ErrNotExist)
 		}
 		op := dbfs.Op{Type: dbfs.OpWrite, Node: id, Base: n.Revs, Content: &content, Attr: dbfs.Attr{MTime: mtime}, Time: ed.now}
@@ -211,7 +247,7 @@ func (ed *editor) contentEdit(id dbfs.NodeID) *edit {
 	for i := len(edits) - 1; i >= 0; i-- {
 		e := edits[i]
 		switch {
-		case ed.j.isSent(e) || e.op.Node != id:
+		case e.sent || e.op.Node != id:
 			return nil
 		case e.op.Content != nil:
 			return e
@@ -228,16 +264,24 @@ func (ed *editor) conflict(op dbfs.Op) (dbfs.NodeID, error) {
 	trial := *ed.snapshot
 	trial.view = ed.view.clone() // append lays the outcome over the real one
 	out := resolve(op, &trial, ed.j.env(ed.j.pending))
+	ed.err = trial.err
 	at := op.Node
-	for _, op := range out.ops {
-		if err := ed.append(op); err != nil {
+	for _, e := range out.edits {
+		if err := ed.append(e.op); err != nil {
 			return at, err
 		}
 	}
-	if out.follow != nil {
-		at = out.follow.to
+	for _, f := range out.follows {
+		if f.from == at {
+			at = f.to
+		}
 	}
-	return at, ed.j.notify(ed.txn, out.notice)
+	for i := range out.notices {
+		if err := ed.j.notify(ed.txn, &out.notices[i]); err != nil {
+			return at, err
+		}
+	}
+	return at, nil
 }
 
 // SetAttr records new values for the attributes in mask.
@@ -261,7 +305,7 @@ func (ed *editor) setAttrOf(id dbfs.NodeID, mask dbfs.AttrMask, attr dbfs.Attr) 
 	edits := ed.j.pending.byNode[id]
 	if len(edits) > 0 {
 		e := edits[len(edits)-1]
-		if !ed.j.isSent(e) && e.op.Node == id && (e.op.Type == dbfs.OpCreate || e.op.Type == dbfs.OpSetAttr) {
+		if !e.sent && e.op.Node == id && (e.op.Type == dbfs.OpCreate || e.op.Type == dbfs.OpSetAttr) {
 			return ed.amend(e, func(op *dbfs.Op) {
 				setAttr(&op.Attr, mask, attr)
 				if op.Type == dbfs.OpSetAttr {
@@ -290,25 +334,74 @@ func (j *Journal) Move(id, parent dbfs.NodeID, name string, noReplace bool) erro
 		if n.Kind.IsDir() && below(ed, parent, id) {
 			return fmt.Errorf("move %q: %w", n.Name, dbfs.ErrLoop)
 		}
-		op := dbfs.Op{Type: dbfs.OpMove, Node: id, Parent: parent, Name: name}
 		m, taken := ed.child(parent, name)
 		switch {
 		case !taken:
+			return ed.move(n, dbfs.Op{Parent: parent, Name: name})
 		case m.ID == id:
 			return nil
 		case noReplace:
 			return fmt.Errorf("move to %q: %w", name, dbfs.ErrExist)
-		case n.Kind.IsDir():
-			if err := ed.removeDir(m); err != nil {
-				return err
-			}
-		case m.Kind.IsDir():
-			return fmt.Errorf("move to %q: %w", name, dbfs.ErrIsDir)
-		default:
-			op.Replace = &dbfs.Victim{Node: m.ID, Base: m.Revs}
 		}
-		return ed.record(op)
+		return ed.replace(n, m)
 	})
+}
+
+// replace moves n to the place of m, which goes.
+func (ed *editor) replace(n, m dbfs.Node) error {
+	to := dbfs.Op{Parent: m.Parent, Name: m.Name}
+	switch {
+	case n.Kind.IsDir():
+		if err := ed.removeDir(m); err != nil {
+			return err
+		}
+	case m.Kind.IsDir():
+		return fmt.Errorf("move to %q: %w", m.Name, dbfs.ErrIsDir)
+	case ed.neverSent(m.ID):
+		if err := ed.remove(m); err != nil {
+			return err
+		}
+	default:
+		if err := ed.abandon(m.ID); err != nil {
+			return err
+		}
+		m, _ = ed.node(m.ID)
+		to.Replace = &dbfs.Victim{Node: m.ID, Base: m.Revs}
+	}
+	return ed.move(n, to)
+}
+
+// move records that n goes where to says.
+func (ed *editor) move(n dbfs.Node, to dbfs.Op) error {
+	if to.Replace == nil && ed.neverSent(n.ID) {
+		return ed.replant(n, to)
+	}
+	last := ed.j.pending.last()
+	if last != nil && last.op.Node == n.ID && last.op.Type == dbfs.OpMove && last.op.Replace == nil && !last.sent {
+		if err := ed.cancel(n.ID, []*edit{last}); err != nil {
+			return err
+		}
+		if last.left == (place{to.Parent, to.Name}) {
+			return nil // it is back where it was
+		}
+	}
+	to.Type, to.Node = dbfs.OpMove, n.ID
+	return ed.record(to)
+}
+
+// replant makes a node that the server has never seen where it goes: after all other edits,
+// since that place may have come about by one of them.
+func (ed *editor) replant(n dbfs.Node, to dbfs.Op) error {
+	edits := ed.j.pending.byNode[n.ID]
+	op := edits[0].op
+	op.Parent, op.Name, op.Attr, op.Time = to.Parent, to.Name, n.Attr, ed.now
+	if n.Kind == dbfs.KindFile {
+		op.Content = &n.Content
+	}
+	if err := ed.cancel(n.ID, edits); err != nil {
+		return err
+	}
+	return ed.append(op)
 }
 
 // Delete removes a file or symlink.
@@ -350,50 +443,77 @@ func (ed *editor) removeDir(n dbfs.Node) error {
 
 // remove deletes a node. One that the server has never heard of just disappears from the journal.
 func (ed *editor) remove(n dbfs.Node) error {
-	if edits := ed.j.pending.byNode[n.ID]; ed.neverSent(n.ID, edits) {
-		before := ed.looks([]dbfs.NodeID{n.ID})
-		if ed.gone == nil {
-			ed.gone = make(map[*edit]bool)
-		}
-		for _, e := range edits {
-			ed.gone[e] = true
-			ed.j.release(e.op.Content)
-			if err := ed.j.log.remove(ed.txn, e); err != nil {
-				return err
-			}
-		}
-		ed.drop(n.ID)
-		ed.changed = append(ed.changed, ed.differences(before, false)...)
-		return nil
+	if ed.neverSent(n.ID) {
+		ed.leaveHold(n.ID)
+		return ed.cancel(n.ID, ed.j.pending.byNode[n.ID])
+	}
+	if err := ed.abandon(n.ID); err != nil {
+		return err
 	}
 	return ed.record(dbfs.Op{Type: dbfs.OpDelete, Node: n.ID})
 }
 
 // neverSent reports whether all there is of a node is unsent edits that nothing else leans on.
-func (ed *editor) neverSent(id dbfs.NodeID, edits []*edit) bool {
+func (ed *editor) neverSent(id dbfs.NodeID) bool {
+	edits := ed.j.pending.byNode[id]
 	if len(edits) == 0 || edits[0].op.Type != dbfs.OpCreate || ed.j.pending.inside[id] > 0 {
 		return false
 	}
 	for _, e := range edits {
-		if ed.j.isSent(e) || e.op.Replace != nil {
+		if e.sent || e.op.Replace != nil {
 			return false
 		}
 	}
 	return true
 }
 
-// Hold keeps a node's edits from being sent until Release, because somebody writes to it.
+// abandon prepares for a node to be deleted: what was written to it lately need not travel.
+func (ed *editor) abandon(id dbfs.NodeID) error {
+	ed.leaveHold(id)
+	edits := ed.j.pending.byNode[id]
+	keep := len(edits)
+	for keep > 0 && !edits[keep-1].sent && edits[keep-1].op.Node == id &&
+		(edits[keep-1].op.Type == dbfs.OpWrite || edits[keep-1].op.Type == dbfs.OpSetAttr) {
+		keep--
+	}
+	if keep == len(edits) {
+		return nil
+	}
+	return ed.cancel(id, edits[keep:])
+}
+
+// leaveHold notes that who still writes to the node writes to a file without a name.
+func (ed *editor) leaveHold(id dbfs.NodeID) {
+	if ed.j.open[id] != nil {
+		ed.deleted = append(ed.deleted, id)
+	}
+}
+
+// A hold is a node that somebody writes to.
+type hold struct {
+	count   int
+	deleted bool // the user has deleted it since
+}
+
+// Hold keeps a node's content from being sent until Release, because somebody writes to it.
 func (j *Journal) Hold(id dbfs.NodeID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.open[id]++
+	if j.open[id] == nil {
+		j.open[id] = new(hold)
+	}
+	j.open[id].count++
 }
 
 // Release takes one Hold back.
 func (j *Journal) Release(id dbfs.NodeID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.open[id]--; j.open[id] <= 0 {
+	h := j.open[id]
+	if h == nil {
+		return
+	}
+	if h.count--; h.count == 0 {
 		delete(j.open, id)
 		j.hasMoved()
 	}
@@ -408,14 +528,41 @@ func (j *Journal) NewInode(id dbfs.NodeID) (uint64, error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.broken != nil {
+		return 0, j.broken
+	}
 	ino := take()
-	err = j.cfg.KV.Update(func(txn dbfs.Txn) error { return j.cfg.Tree.SetIno(txn, id, ino) })
-	if err != nil {
+	if err := j.cfg.KV.Update(func(txn dbfs.Txn) error { return j.setIno(txn, id, ino) }); err != nil {
+		j.reload()
 		return 0, fmt.Errorf("new inode for %s: %w", id, err)
+	}
+	return ino, nil
+}
+
+// setIno gives a node a number, in the tree or in the pending edit that makes it.
+func (j *Journal) setIno(txn dbfs.Txn, id dbfs.NodeID, ino uint64) error {
+	err := j.cfg.Tree.SetIno(txn, id, ino)
+	if errors.Is(err, dbfs.ErrNotExist) {
+		err = j.setCreateIno(txn, id, ino)
+	}
+	if err != nil {
+		return err
 	}
 	if n, ok := j.view.nodes[id]; ok {
 		n.Ino = ino
 		j.view.nodes[id] = n
 	}
-	return ino, nil
+	return nil
+}
+
+func (j *Journal) setCreateIno(txn dbfs.Txn, id dbfs.NodeID, ino uint64) error {
+	edits := j.pending.byNode[id]
+	if len(edits) == 0 || edits[0].op.Type != dbfs.OpCreate {
+		return fmt.Errorf("node %s: %w", id, dbfs.ErrNotExist)
+	}
+	edits[0].op.Ino = ino // it never travels, so it may change even in flight
+	if err := j.cfg.Tree.Bind(txn, ino, id); err != nil {
+		return err
+	}
+	return j.log.put(txn, edits[0])
 }

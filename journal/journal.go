@@ -12,6 +12,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -34,11 +35,12 @@ type Tree interface {
 	Bind(txn dbfs.Txn, ino uint64, id dbfs.NodeID) error
 
 	PutNext(txn dbfs.Txn, n dbfs.Node, newIno func() uint64) error
+	NextNode(txn dbfs.Txn, id dbfs.NodeID) (dbfs.Node, error)
 	Swap(txn dbfs.Txn, c dbfs.Cursor) error
 	ClearOthers(txn dbfs.Txn, limit int) (bool, error)
 }
 
-// Config is what a Journal is made of. All fields but Observe, Forget and Log are needed.
+// Config is what a Journal is made of. All fields but NewID, Observe, Unpin and Log are needed.
 type Config struct {
 	NS     dbfs.NamespaceID
 	KV     dbfs.KV
@@ -51,6 +53,7 @@ type Config struct {
 	RootIno uint64 // of the namespace's root directory; 0: one is taken and remembered
 
 	Clock func() time.Time
+	NewID func() dbfs.NodeID // of nodes made here; nil: dbfs.NewNodeID at Clock
 
 	// Observe hears which nodes look different now. It is called with no lock held, in
 	// order for remote changes, and must only queue.
@@ -60,29 +63,20 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// A Change is a node that looks different now. Before or After is nil where there was or
-// is nothing to see.
-type Change struct {
-	Node          dbfs.NodeID
-	Before, After *dbfs.Node
-	Remote        bool        // another device's doing: the kernel does not know yet
-	Follow        dbfs.NodeID // not zero: open files of Node go on as this one
-}
-
 // Journal is one namespace as the user sees it, and the edits the server has yet to take.
 type Journal struct {
-	cfg     Config
-	log     *log
-	rootIno uint64
+	cfg Config
+	log *log
 
 	mu       sync.RWMutex // guards what follows
+	broken   error        // the database could not be read back: nothing is known; else nil
 	view     *view
 	pending  *pending
 	cursor   dbfs.Cursor
-	inflight *Batch              // sent or about to be, not yet seen in the log
-	nextN    uint64              // the next OpID.N
-	seq      uint64              // of the last batch
-	open     map[dbfs.NodeID]int // nodes somebody writes to: not sent before they are closed
+	inflight *Batch   // sent or about to be, not yet seen in the log
+	st       logState // as it is in the database, or will be when the transaction is through
+	nextN    uint64   // the next OpID.N
+	open     map[dbfs.NodeID]*hold
 	needed   map[dbfs.ChunkID]int
 	unpin    []dbfs.ChunkRef // not needed any more, once the next Sync is through
 	notices  []Notice        // lasting ones, oldest first
@@ -91,6 +85,9 @@ type Journal struct {
 
 // Open reads the journal of a namespace and makes its view.
 func Open(cfg Config) (*Journal, error) {
+	if cfg.NewID == nil {
+		cfg.NewID = func() dbfs.NodeID { return dbfs.NewNodeID(cfg.Clock()) }
+	}
 	if cfg.Observe == nil {
 		cfg.Observe = func([]Change) {}
 	}
@@ -100,61 +97,128 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{
-		cfg: cfg, log: &log{cfg.NS}, view: newView(), pending: newPending(),
-		open: make(map[dbfs.NodeID]int), needed: make(map[dbfs.ChunkID]int), moved: make(chan struct{}),
-	}
-	if err := j.load(); err != nil {
+	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, open: make(map[dbfs.NodeID]*hold), moved: make(chan struct{})}
+	if err := j.start(); err != nil {
 		return nil, fmt.Errorf("open the journal of namespace %s: %w", cfg.NS, err)
 	}
 	return j, nil
 }
 
-func (j *Journal) load() error {
-	take, err := j.cfg.Inodes(1)
-	if err != nil {
+// start loads the journal and finishes what a crash may have cut short. What of that fails
+// now, for want of space perhaps, is tried again later.
+func (j *Journal) start() error {
+	if err := j.giveRootIno(); err != nil {
 		return err
 	}
+	if err := j.load(); err != nil {
+		return err
+	}
+	if err := errors.Join(j.clearEdits(), j.reconcileIfDue(newLooks())); err != nil {
+		j.cfg.Log.Warn("journal not tidied", "namespace", j.cfg.NS, "err", err)
+		return j.load()
+	}
+	return nil
+}
+
+// giveRootIno sees to it, once, that the root has an inode number.
+func (j *Journal) giveRootIno() error {
+	var st logState
+	err := j.cfg.KV.View(func(txn dbfs.Txn) (err error) {
+		st, err = j.log.state(txn)
+		return err
+	})
+	if err != nil || st.rootIno != 0 {
+		return err
+	}
+	if st.rootIno = j.cfg.RootIno; st.rootIno == 0 {
+		take, err := j.cfg.Inodes(1)
+		if err != nil {
+			return err
+		}
+		st.rootIno = take()
+	}
 	return j.cfg.KV.Update(func(txn dbfs.Txn) error {
+		if err := j.cfg.Tree.Bind(txn, st.rootIno, dbfs.RootNode); err != nil {
+			return err
+		}
+		return j.log.setState(txn, st)
+	})
+}
+
+// load reads everything but the holds from the database.
+func (j *Journal) load() error {
+	j.view, j.pending, j.inflight = newView(), newPending(), nil
+	j.needed = make(map[dbfs.ChunkID]int)
+	return j.cfg.KV.View(func(txn dbfs.Txn) error {
 		var err error
 		if j.cursor, err = j.cfg.Tree.Load(txn); err != nil {
 			return err
 		}
-		st, err := j.log.state(txn)
-		if err != nil {
+		if j.st, err = j.log.state(txn); err != nil {
 			return err
 		}
-		if st.rootIno == 0 {
-			if st.rootIno = j.cfg.RootIno; st.rootIno == 0 {
-				st.rootIno = take()
-			}
-			if err := j.log.setState(txn, st); err != nil {
-				return err
-			}
-			if err := j.cfg.Tree.Bind(txn, st.rootIno, dbfs.RootNode); err != nil {
-				return err
-			}
-		}
-		j.rootIno, j.nextN, j.seq = st.rootIno, st.nextN, st.seq
-		edits, err := j.log.edits(txn)
-		if err != nil {
+		j.nextN, j.log.gen = j.st.ops, j.st.gen
+		if err := j.loadEdits(txn); err != nil {
 			return err
-		}
-		s := j.snapshot(txn)
-		for _, e := range edits {
-			j.pending.add(e)
-			j.need(e.op.Content)
-			e.leaves(s)
-			s.apply(&e.op)
 		}
 		if j.inflight, err = j.log.inflight(txn, j.pending); err != nil {
 			return err
 		}
-		if j.notices, err = j.log.notices(txn); err != nil {
+		if j.inflight != nil {
+			j.inflight.mark(true)
+		}
+		j.notices, err = j.log.notices(txn)
+		return err
+	})
+}
+
+func (j *Journal) loadEdits(txn dbfs.Txn) error {
+	edits, err := j.log.edits(txn)
+	if err != nil {
+		return err
+	}
+	s := j.snapshot(txn)
+	for _, e := range edits {
+		s.lay(e)
+		j.pending.add(e)
+		j.need(e.op.Content)
+	}
+	return s.err
+}
+
+// clearEdits removes the edits of generations that do not count, a little at a time.
+func (j *Journal) clearEdits() error {
+	for {
+		var keys [][]byte
+		err := j.cfg.KV.View(func(txn dbfs.Txn) (err error) {
+			keys, err = j.log.others(txn, 2000)
+			return err
+		})
+		if err != nil || len(keys) == 0 {
 			return err
 		}
-		return s.err
-	})
+		err = j.cfg.KV.Update(func(txn dbfs.Txn) error {
+			for _, k := range keys {
+				if err := txn.Delete(k); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// reload reads everything anew after a step failed half way. What is recorded is safe in the
+// database; if it cannot even be read, nothing is shown or accepted any more.
+// Called with mu held.
+func (j *Journal) reload() {
+	if j.broken = j.load(); j.broken != nil {
+		j.broken = fmt.Errorf("the journal of namespace %s cannot be read back: %w", j.cfg.NS, j.broken)
+		j.cfg.Log.Error("journal stopped", "err", j.broken)
+	}
 }
 
 // Close waits for readers and editors. The database belongs to the caller.
@@ -247,13 +311,16 @@ func (j *Journal) hasMoved() {
 }
 
 func (j *Journal) snapshot(txn dbfs.Txn) *snapshot {
-	return &snapshot{txn: txn, tree: j.cfg.Tree, view: j.view, rootIno: j.rootIno}
+	return &snapshot{txn: txn, tree: j.cfg.Tree, view: j.view, rootIno: j.st.rootIno}
 }
 
 // read runs fn over a snapshot of the view.
 func (j *Journal) read(fn func(*snapshot) error) error {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
+	if j.broken != nil {
+		return j.broken
+	}
 	return j.cfg.KV.View(func(txn dbfs.Txn) error {
 		s := j.snapshot(txn)
 		err := fn(s)

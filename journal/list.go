@@ -1,34 +1,39 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 )
 
 // A Listing builds the tree anew from what the server lists: the first time, or when the log
 // cannot be continued. The old tree stays shown until Finish; pending edits are kept and
-// reconciled with the new one.
+// reconciled with the new one, once the log has been read to where the listing ended: until
+// then the new tree is a mixture of times.
 type Listing struct {
 	j     *Journal
 	again bool          // the tree has been listed before: somebody may remember it
 	added []dbfs.NodeID // if again: what is listed and was not shown
+	last  dbfs.JID      // the newest state that was listed
 }
 
 // List begins a listing. One that was begun before and not finished is thrown away.
 func (j *Journal) List() (*Listing, error) {
-	if err := j.clearOthers(); err != nil {
+	if err := j.clearTrees(); err != nil {
 		return nil, fmt.Errorf("list namespace %s: %w", j.cfg.NS, err)
 	}
 	return &Listing{j: j, again: j.Cursor() != (dbfs.Cursor{})}, nil
 }
 
-// clearOthers removes what earlier listings and swaps left behind, a little at a time.
-func (j *Journal) clearOthers() error {
+// clearTrees removes what earlier listings and swaps left behind, a little at a time.
+func (j *Journal) clearTrees() error {
 	for clear := false; !clear; {
 		err := j.cfg.KV.Update(func(txn dbfs.Txn) (err error) {
-			clear, err = j.cfg.Tree.ClearOthers(txn, 5000)
+			clear, err = j.cfg.Tree.ClearOthers(txn, 2000)
 			return err
 		})
 		if err != nil {
@@ -40,62 +45,59 @@ func (j *Journal) clearOthers() error {
 
 // Add takes a page of the listing.
 func (l *Listing) Add(nodes []dbfs.Node) error {
+	for i := range nodes {
+		if err := nodes[i].Check(); err != nil {
+			return fmt.Errorf("listed node %s: %w", nodes[i].ID, errors.Join(err, dbfs.ErrCorrupt))
+		}
+	}
 	take, err := l.j.cfg.Inodes(len(nodes))
 	if err != nil {
 		return err
 	}
-	return l.j.cfg.KV.Update(func(txn dbfs.Txn) error {
-		for _, n := range nodes {
-			if err := n.Check(); err != nil {
-				return fmt.Errorf("listed node %s: %w", n.ID, errors.Join(err, dbfs.ErrCorrupt))
-			}
-			if l.again {
-				if _, err := l.j.cfg.Tree.Node(txn, n.ID); errors.Is(err, dbfs.ErrNotExist) {
-					l.added = append(l.added, n.ID)
-				}
-			}
-			if n.IsRoot() {
-				n.Ino = l.j.rootIno
-			}
-			if err := l.j.cfg.Tree.PutNext(txn, n, take); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	var ws writes
+	for _, n := range nodes {
+		ws.add(nodeBytes(&n), func(txn dbfs.Txn) error { return l.add(txn, n, take) })
+		l.last = max(l.last, n.Last)
+	}
+	if err := ws.run(l.j.cfg.KV); err != nil {
+		return fmt.Errorf("list namespace %s: %w", l.j.cfg.NS, err)
+	}
+	return nil
 }
 
-// Finish shows what was listed, as of cursor, and reconciles the pending edits with it. A
-// batch in flight is forgotten: whatever of it the server took is in the listing.
+func (l *Listing) add(txn dbfs.Txn, n dbfs.Node, take func() uint64) error {
+	if l.again {
+		_, err := l.j.cfg.Tree.Node(txn, n.ID)
+		if errors.Is(err, dbfs.ErrNotExist) {
+			l.added = append(l.added, n.ID)
+		} else if err != nil {
+			return err
+		}
+	}
+	n.Ino = 0
+	if n.IsRoot() {
+		n.Ino = l.j.st.rootIno
+	}
+	return l.j.cfg.Tree.PutNext(txn, n, take)
+}
+
+// Finish shows what was listed, as of cursor, which is that of the first page. A batch in
+// flight is forgotten: whatever of it the server took is in the listing or the log after it.
 func (l *Listing) Finish(cursor dbfs.Cursor) error {
-	j := l.j
 	known, err := l.known()
 	if err != nil {
 		return err
 	}
-	err = j.advancing(0, func(a *advance) error {
-		for _, id := range known {
-			a.remember(id)
-		}
-		if err := j.cfg.Tree.Swap(a.txn, cursor); err != nil {
+	err = l.j.step(func(looks *looks) error {
+		if err := l.swap(cursor, known, looks); err != nil {
 			return err
 		}
-		// Inside the transaction, so that what follows reads the new generation. If it fails,
-		// the journal is read anew, and this with it.
-		if _, err := j.cfg.Tree.Load(a.txn); err != nil {
-			return err
-		}
-		a.cursor = cursor
-		j.inflight = nil
-		if err := j.log.setInflight(a.txn, nil); err != nil {
-			return err
-		}
-		return a.reconcile()
+		return l.j.reconcileIfDue(looks)
 	})
 	if err != nil {
 		return err
 	}
-	return j.clearOthers()
+	return l.j.clearTrees()
 }
 
 // known returns the nodes that may look different after the swap: all that are shown and all
@@ -111,3 +113,49 @@ func (l *Listing) known() ([]dbfs.NodeID, error) {
 	})
 	return known, err
 }
+
+// swap shows the new tree with the pending edits laid over it as they are. Called with mu held.
+func (l *Listing) swap(cursor dbfs.Cursor, known []dbfs.NodeID, looks *looks) error {
+	j := l.j
+	t := &transplant{j: j, restored: cursor.Epoch != j.cursor.Epoch, was: make(map[dbfs.NodeID]dbfs.Node), renewed: make(map[dbfs.NodeID]dbfs.NodeID)}
+	var edits []*edit
+	err := j.cfg.KV.View(func(txn dbfs.Txn) (err error) {
+		s := j.snapshot(txn)
+		looks.remember(s, known...)
+		looks.remember(s, slices.SortedFunc(maps.Keys(j.view.nodes), compareIDs)...)
+		t.read(s)
+		if err := t.renew(txn); err != nil {
+			return err
+		}
+		for from, to := range t.renewed {
+			looks.follow(follow{from, to})
+			looks.remember(s, to)
+		}
+		edits, err = t.edits(txn)
+		return errors.Join(err, s.err)
+	})
+	if err != nil {
+		return err
+	}
+	if err := t.bury(); err != nil {
+		return err
+	}
+	before := j.pending
+	j.pending = newPending()
+	for _, e := range edits {
+		j.pending.add(e)
+	}
+	err = j.rewrite(before, t.binds, func(txn dbfs.Txn, st *logState) error {
+		st.owed, st.due = true, max(l.last, cursor.JID)
+		if err := j.log.setInflight(txn, nil); err != nil {
+			return err
+		}
+		return j.cfg.Tree.Swap(txn, cursor)
+	})
+	if err != nil {
+		return err
+	}
+	return j.load()
+}
+
+func compareIDs(a, b dbfs.NodeID) int { return bytes.Compare(a[:], b[:]) }

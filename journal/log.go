@@ -1,86 +1,204 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"hash/crc32"
 
 	"github.com/dbfs/dbfs"
 )
 
 // log is the journal's part of the metadata database (integers big-endian):
 //
-//	s/<ns>         version 1, u64 next op number, u64 last batch, u64 root's inode
-//	j/<ns><key>    op record; keys u64, ascending in the order of the edits
-//	f/<ns>         version 1, u64 batch number, then the keys of its edits: the batch in flight
-//	c/<ns><time>   JSON of a lasting Notice; time u64 nanoseconds, made unique
+//	s/<ns>              u64 op numbers below are used, u64 last batch, u64 root's inode, u32 gen, u8 owed, u64 due
+//	j/<ns><gen><key>    op record; keys u64, ascending in the order of the edits
+//	f/<ns>              u64 batch number, then the keys of its edits: the batch in flight
+//	c/<ns><time><node>  JSON of a lasting Notice; time u64 nanoseconds
+//
+// The values of s, f and c stand between a u8 version (1) and the u32 CRC-32C of all before it.
 //
 // Keys leave gaps of keyGap, so that one edit can become several without moving the rest.
-type log struct{ ns dbfs.NamespaceID }
-
-const keyGap = 1 << 16
-
-// An edit is a pending op and its key, which is its place in the order. Once it is in a
-// batch in flight it does not change.
-type edit struct {
-	key  uint64
-	op   dbfs.Op
-	left place // the name it frees; not stored: seen when it is laid over the view
+// A reconciling that changes more than one transaction holds writes all edits anew under the
+// next gen; naming that gen in s is what makes them count.
+type log struct {
+	ns  dbfs.NamespaceID
+	gen uint32
 }
 
-type logState struct{ nextN, seq, rootIno uint64 }
+const (
+	logVersion = 1
+	keyGap     = 1 << 16
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// logState is what s/ holds.
+type logState struct {
+	ops     uint64 // OpID.N below this may have been used
+	seq     uint64 // of the last batch
+	rootIno uint64
+	gen     uint32
+	owed    bool     // reconciling …
+	due     dbfs.JID // … as soon as the cursor has got there
+}
+
+// owe notes that the edits have to be reconciled when the cursor has got to jid.
+func (st *logState) owe(jid dbfs.JID) { st.owed, st.due = true, max(st.due, jid) }
+
+func sealRecord(body []byte) []byte {
+	b := append([]byte{logVersion}, body...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func openRecord(what string, b []byte) ([]byte, error) {
+	if len(b) < 5 {
+		return nil, fmt.Errorf("%w: %s of %d bytes", dbfs.ErrCorrupt, what, len(b))
+	}
+	body, sum := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return nil, fmt.Errorf("%w: %s does not match its checksum", dbfs.ErrCorrupt, what)
+	}
+	if body[0] != logVersion {
+		return nil, fmt.Errorf("%w: %s of version %d", dbfs.ErrVersion, what, body[0])
+	}
+	return body[1:], nil
+}
 
 func (l *log) key(kind byte) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kind, '/'}, uint64(l.ns))
 }
 
-func (l *log) editKey(key uint64) []byte { return binary.BigEndian.AppendUint64(l.key('j'), key) }
+func (l *log) genKey(gen uint32) []byte {
+	return binary.BigEndian.AppendUint32(l.key('j'), gen)
+}
 
+func (l *log) editKey(gen uint32, key uint64) []byte {
+	return binary.BigEndian.AppendUint64(l.genKey(gen), key)
+}
+
+// state reads what s/ says; the zero state if nothing was ever written.
 func (l *log) state(txn dbfs.Txn) (logState, error) {
 	b, err := txn.Get(l.key('s'))
 	if errors.Is(err, dbfs.ErrNotExist) {
-		return logState{nextN: 1}, nil
+		return logState{ops: 1}, nil
 	}
 	if err != nil {
 		return logState{}, err
 	}
-	if len(b) != 25 || b[0] != 1 {
-		return logState{}, fmt.Errorf("%w: journal state", dbfs.ErrCorrupt)
+	return decodeState(b)
+}
+
+func decodeState(b []byte) (logState, error) {
+	b, err := openRecord("journal state", b)
+	if err != nil {
+		return logState{}, err
+	}
+	if len(b) != 37 || b[28] > 1 {
+		return logState{}, fmt.Errorf("%w: journal state of %d bytes", dbfs.ErrCorrupt, len(b))
 	}
 	u := binary.BigEndian.Uint64
-	return logState{u(b[1:]), u(b[9:]), u(b[17:])}, nil
+	return logState{u(b), u(b[8:]), u(b[16:]), binary.BigEndian.Uint32(b[24:]), b[28] == 1, dbfs.JID(u(b[29:]))}, nil
+}
+
+func encodeState(st logState) []byte {
+	b := binary.BigEndian.AppendUint64(nil, st.ops)
+	b = binary.BigEndian.AppendUint64(b, st.seq)
+	b = binary.BigEndian.AppendUint64(b, st.rootIno)
+	b = binary.BigEndian.AppendUint32(b, st.gen)
+	if b = append(b, 0); st.owed {
+		b[28] = 1
+	}
+	return sealRecord(binary.BigEndian.AppendUint64(b, uint64(st.due)))
 }
 
 func (l *log) setState(txn dbfs.Txn, st logState) error {
-	b := binary.BigEndian.AppendUint64([]byte{1}, st.nextN)
-	b = binary.BigEndian.AppendUint64(b, st.seq)
-	return txn.Set(l.key('s'), binary.BigEndian.AppendUint64(b, st.rootIno))
+	return txn.Set(l.key('s'), encodeState(st))
 }
 
+// edits reads the pending edits in order.
 func (l *log) edits(txn dbfs.Txn) ([]*edit, error) {
 	var all []*edit
 	var bad error
-	prefix := l.key('j')
+	prefix := l.genKey(l.gen)
 	err := txn.Scan(prefix, nil, func(k, v []byte) bool {
-		op, err := dbfs.DecodeOp(v)
-		if err != nil || len(k) != len(prefix)+8 {
-			bad = fmt.Errorf("journal record %x: %w", k[len(prefix):], errors.Join(err, dbfs.ErrCorrupt))
+		e, err := decodeEdit(k[len(prefix):], v)
+		if err != nil {
+			bad = fmt.Errorf("journal record %x: %w", k[len(prefix):], err)
 			return false
 		}
-		all = append(all, &edit{key: binary.BigEndian.Uint64(k[len(prefix):]), op: op})
+		all = append(all, e)
 		return true
 	})
 	return all, errors.Join(bad, err)
 }
 
-func (l *log) put(txn dbfs.Txn, e *edit) error {
-	return txn.Set(l.editKey(e.key), dbfs.AppendOp(nil, &e.op))
+func decodeEdit(k, v []byte) (*edit, error) {
+	if len(k) != 8 {
+		return nil, fmt.Errorf("%w: a key of %d bytes", dbfs.ErrCorrupt, len(k))
+	}
+	op, err := dbfs.DecodeOp(v)
+	if err == nil {
+		err = checkOp(&op)
+	}
+	return &edit{key: binary.BigEndian.Uint64(k), op: op}, err
 }
 
-func (l *log) remove(txn dbfs.Txn, e *edit) error { return txn.Delete(l.editKey(e.key)) }
+// checkOp returns ErrCorrupt unless op has what its type needs.
+func checkOp(op *dbfs.Op) error {
+	ok := false
+	switch op.Type {
+	case dbfs.OpCreate:
+		ok = op.Kind == dbfs.KindDir || op.Kind == dbfs.KindSymlink || op.Kind == dbfs.KindFile && op.Content != nil
+	case dbfs.OpWrite:
+		ok = op.Content != nil
+	case dbfs.OpMove, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpRevive:
+		ok = true
+	}
+	if ok && places(op) {
+		ok = dbfs.CheckName(op.Name) == nil
+	}
+	if ok && op.Content != nil {
+		ok = op.Content.Check() == nil
+	}
+	if !ok {
+		return fmt.Errorf("%w: a %s that is none", dbfs.ErrCorrupt, op.Type)
+	}
+	return nil
+}
 
+func (l *log) put(txn dbfs.Txn, e *edit) error { return l.putIn(txn, l.gen, e) }
+
+func (l *log) putIn(txn dbfs.Txn, gen uint32, e *edit) error {
+	return txn.Set(l.editKey(gen, e.key), dbfs.AppendOp(nil, &e.op))
+}
+
+func (l *log) remove(txn dbfs.Txn, e *edit) error { return txn.Delete(l.editKey(l.gen, e.key)) }
+
+// others returns up to limit keys of edits whose generation does not count.
+func (l *log) others(txn dbfs.Txn, limit int) ([][]byte, error) {
+	var keys [][]byte
+	counts := l.genKey(l.gen)
+	for start, more := []byte(nil), true; more; {
+		more = false
+		err := txn.Scan(l.key('j'), start, func(k, _ []byte) bool {
+			if bytes.HasPrefix(k, counts) {
+				start, more = l.genKey(l.gen+1), true // jump over what counts
+				return false
+			}
+			keys = append(keys, bytes.Clone(k))
+			return len(keys) < limit
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// inflight reads the batch in flight, whose edits are in p; nil if there is none.
 func (l *log) inflight(txn dbfs.Txn, p *pending) (*Batch, error) {
 	b, err := txn.Get(l.key('f'))
 	if errors.Is(err, dbfs.ErrNotExist) {
@@ -89,39 +207,54 @@ func (l *log) inflight(txn dbfs.Txn, p *pending) (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) < 9 || b[0] != 1 || len(b)%8 != 1 {
-		return nil, fmt.Errorf("%w: batch in flight", dbfs.ErrCorrupt)
+	seq, keys, err := decodeInflight(b)
+	if err != nil {
+		return nil, err
 	}
-	batch := &Batch{Seq: binary.BigEndian.Uint64(b[1:])}
-	for b = b[9:]; len(b) > 0; b = b[8:] {
-		e, ok := p.find(binary.BigEndian.Uint64(b))
+	batch := &Batch{Seq: seq}
+	for _, key := range keys {
+		e, ok := p.find(key)
 		if !ok {
 			return nil, fmt.Errorf("%w: batch in flight names an edit that is not there", dbfs.ErrCorrupt)
 		}
-		batch.edits = append(batch.edits, e)
-		batch.Ops = append(batch.Ops, e.op)
+		batch.add(e)
 	}
 	return batch, nil
+}
+
+func decodeInflight(b []byte) (seq uint64, keys []uint64, err error) {
+	b, err = openRecord("batch in flight", b)
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(b) < 16 || len(b)%8 != 0 || len(b) > 8+8*dbfs.MaxBatchOps {
+		return 0, nil, fmt.Errorf("%w: batch in flight of %d bytes", dbfs.ErrCorrupt, len(b))
+	}
+	seq = binary.BigEndian.Uint64(b)
+	for b = b[8:]; len(b) > 0; b = b[8:] {
+		keys = append(keys, binary.BigEndian.Uint64(b))
+	}
+	return seq, keys, nil
 }
 
 func (l *log) setInflight(txn dbfs.Txn, batch *Batch) error {
 	if batch == nil {
 		return txn.Delete(l.key('f'))
 	}
-	b := binary.BigEndian.AppendUint64([]byte{1}, batch.Seq)
+	b := binary.BigEndian.AppendUint64(nil, batch.Seq)
 	for _, e := range batch.edits {
 		b = binary.BigEndian.AppendUint64(b, e.key)
 	}
-	return txn.Set(l.key('f'), b)
+	return txn.Set(l.key('f'), sealRecord(b))
 }
 
 func (l *log) notices(txn dbfs.Txn) ([]Notice, error) {
 	var all []Notice
 	var bad error
 	err := txn.Scan(l.key('c'), nil, func(_, v []byte) bool {
-		var n Notice
-		if err := json.Unmarshal(v, &n); err != nil {
-			bad = fmt.Errorf("%w: conflict notice: %v", dbfs.ErrCorrupt, err)
+		n, err := decodeNotice(v)
+		if err != nil {
+			bad = err
 			return false
 		}
 		all = append(all, n)
@@ -130,93 +263,29 @@ func (l *log) notices(txn dbfs.Txn) ([]Notice, error) {
 	return all, errors.Join(bad, err)
 }
 
-func (l *log) noticeKey(n Notice) []byte {
+func decodeNotice(b []byte) (Notice, error) {
+	var n Notice
+	b, err := openRecord("conflict notice", b)
+	if err != nil {
+		return n, err
+	}
+	if err := json.Unmarshal(b, &n); err != nil {
+		return n, fmt.Errorf("%w: conflict notice: %v", dbfs.ErrCorrupt, err)
+	}
+	return n, nil
+}
+
+func (l *log) noticeKey(n *Notice) []byte {
 	k := binary.BigEndian.AppendUint64(l.key('c'), uint64(n.Time.UnixNano()))
 	return append(k, n.Node[:]...)
 }
 
-func (l *log) putNotice(txn dbfs.Txn, n Notice) error {
+func (l *log) putNotice(txn dbfs.Txn, n *Notice) error {
 	b, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
-	return txn.Set(l.noticeKey(n), b)
+	return txn.Set(l.noticeKey(n), sealRecord(b))
 }
 
-func (l *log) removeNotice(txn dbfs.Txn, n Notice) error { return txn.Delete(l.noticeKey(n)) }
-
-// pending is the edits in order, and who they are about.
-type pending struct {
-	list   []*edit
-	byNode map[dbfs.NodeID][]*edit // as node or victim
-	inside map[dbfs.NodeID]int     // edits that place something in that directory
-}
-
-func newPending() *pending {
-	return &pending{byNode: make(map[dbfs.NodeID][]*edit), inside: make(map[dbfs.NodeID]int)}
-}
-
-// about returns the nodes an edit changes.
-func about(op *dbfs.Op) []dbfs.NodeID {
-	if op.Replace != nil {
-		return []dbfs.NodeID{op.Node, op.Replace.Node}
-	}
-	return []dbfs.NodeID{op.Node}
-}
-
-// places reports whether the edit puts a node into a directory.
-func places(op *dbfs.Op) bool {
-	return op.Type == dbfs.OpCreate || op.Type == dbfs.OpMove || op.Type == dbfs.OpRevive
-}
-
-func (p *pending) add(e *edit) {
-	p.list = append(p.list, e)
-	for _, id := range about(&e.op) {
-		p.byNode[id] = append(p.byNode[id], e)
-	}
-	if places(&e.op) {
-		p.inside[e.op.Parent]++
-	}
-}
-
-// remove takes edits out; the order of the rest stays.
-func (p *pending) remove(gone map[*edit]bool) {
-	out := func(e *edit) bool { return gone[e] }
-	p.list = slices.DeleteFunc(p.list, out)
-	for e := range gone {
-		for _, id := range about(&e.op) {
-			if p.byNode[id] = slices.DeleteFunc(p.byNode[id], out); len(p.byNode[id]) == 0 {
-				delete(p.byNode, id)
-			}
-		}
-		if places(&e.op) {
-			if p.inside[e.op.Parent]--; p.inside[e.op.Parent] == 0 {
-				delete(p.inside, e.op.Parent)
-			}
-		}
-	}
-}
-
-func (p *pending) find(key uint64) (*edit, bool) {
-	i, ok := slices.BinarySearchFunc(p.list, key, func(e *edit, k uint64) int {
-		switch {
-		case e.key < k:
-			return -1
-		case e.key > k:
-			return 1
-		}
-		return 0
-	})
-	if !ok {
-		return nil, false
-	}
-	return p.list[i], true
-}
-
-// nextKey returns the key of an edit that comes after all others.
-func (p *pending) nextKey() uint64 {
-	if len(p.list) == 0 {
-		return keyGap
-	}
-	return p.list[len(p.list)-1].key&^(keyGap-1) + keyGap
-}
+func (l *log) removeNotice(txn dbfs.Txn, n *Notice) error { return txn.Delete(l.noticeKey(n)) }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 
@@ -101,52 +102,52 @@ func (j *Journal) Path(id dbfs.NodeID) (string, bool) {
 	return strings.Join(parts, "/"), true
 }
 
-// Nodes calls fn with every node of the view that is not deleted, in no order, in short
+// Nodes calls fn once with every node of the view that is not deleted, in no order, in short
 // transactions, so that others may edit meanwhile: one that changes during the walk may
 // be seen in either state, and whoever needs to know observes.
 func (j *Journal) Nodes(fn func(dbfs.Node) bool) error {
+	ours := j.overlay() // first: what is settled meanwhile would be missed in both places
+	for _, n := range ours {
+		if !n.Deleted && !fn(n) {
+			return nil
+		}
+	}
 	const page = 1000
-	after, more := dbfs.RootNode, true
-	for more {
+	for after, more := dbfs.RootNode, true; more; {
 		var nodes []dbfs.Node
 		err := j.read(func(s *snapshot) error {
+			more = false
 			return s.tree.Nodes(s.txn, after, func(n dbfs.Node) bool {
 				after = n.ID
-				if n, _ = s.node(n.ID); !n.Deleted {
-					nodes = append(nodes, n)
+				if _, told := ours[n.ID]; !told {
+					if now, touched := s.view.nodes[n.ID]; touched {
+						n = now
+					}
+					if !n.Deleted {
+						nodes = append(nodes, n)
+					}
 				}
-				return len(nodes) < page
+				more = len(nodes) == page
+				return !more
 			})
 		})
 		if err != nil {
 			return err
 		}
-		more = len(nodes) == page
 		for _, n := range nodes {
 			if !fn(n) {
 				return nil
 			}
 		}
 	}
-	for _, n := range j.overlay() {
-		if !fn(n) {
-			return nil
-		}
-	}
 	return nil
 }
 
-// overlay returns the nodes that pending edits touch and that are not deleted.
-func (j *Journal) overlay() []dbfs.Node {
+// overlay returns the nodes that pending edits touch.
+func (j *Journal) overlay() map[dbfs.NodeID]dbfs.Node {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	var nodes []dbfs.Node
-	for _, n := range j.view.nodes {
-		if !n.Deleted {
-			nodes = append(nodes, n)
-		}
-	}
-	return nodes
+	return maps.Clone(j.view.nodes)
 }
 
 // State says how one node stands with the server.
@@ -160,10 +161,10 @@ type State struct {
 func (j *Journal) StateOf(id dbfs.NodeID) State {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	st := State{Open: j.open[id] > 0}
+	st := State{Open: j.open[id] != nil}
 	for _, e := range j.pending.byNode[id] {
 		st.Pending++
-		st.Sent = st.Sent || j.isSent(e)
+		st.Sent = st.Sent || e.sent
 	}
 	return st
 }
@@ -172,8 +173,8 @@ func (j *Journal) StateOf(id dbfs.NodeID) State {
 func (j *Journal) Pending() []dbfs.Op {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	ops := make([]dbfs.Op, 0, len(j.pending.list))
-	for _, e := range j.pending.list {
+	ops := make([]dbfs.Op, 0, j.pending.len())
+	for e := range j.pending.all() {
 		ops = append(ops, e.op)
 	}
 	return ops

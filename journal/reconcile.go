@@ -10,7 +10,7 @@ import (
 // it. It is a pure and total function, one edit at a time, in order, each over the tree with
 // the edits before it already laid on top. The rules in short:
 //
-//   - An edit of content beats a delete: the file is revived.
+//   - An edit of content beats a delete: the file is revived. So does a move.
 //   - Who moves first, by the server's order, has moved it.
 //   - Two edits of one file: the server's keeps name and history, ours becomes a
 //     conflicted copy beside it. Equal bytes are no conflict.
@@ -26,6 +26,12 @@ type state interface {
 	hasChild(dir dbfs.NodeID) bool
 }
 
+// layer is a state that edits can be laid over.
+type layer interface {
+	state
+	lay(e *edit)
+}
+
 // env is what resolve needs from outside, so that it stays deterministic.
 type env struct {
 	device    string                    // name of this device, for suffixes
@@ -35,36 +41,28 @@ type env struct {
 
 // An outcome is what takes an edit's place.
 type outcome struct {
-	ops    []dbfs.Op // in order; none: the edit is dropped
-	follow *follow   // where later edits of the same node go
-	notice *Notice   // nil: nothing to tell
-	lost   dbfs.Revs // bases of a dropped edit that another's edit beat: later edits built on it are beaten too
+	edits   []edit    // in order, without keys; none: the edit is dropped
+	follows []follow  // where what was meant for a node goes from now on
+	notices []Notice  // what to tell the user
+	beaten  dbfs.Revs // bases that another's edit has overtaken: later edits that build on this one are beaten too
 }
 
 // follow sends later edits of one node to another: to the conflicted copy that took the
-// bytes, or to the node that was adopted.
-type follow struct {
-	from, to dbfs.NodeID
-	adopted  bool // to is the server's node, and from never was one
-}
+// bytes, to the node that was adopted, or to the one that stands for a lost one.
+type follow struct{ from, to dbfs.NodeID }
 
 // resolver collects the outcome of one edit. The edits it emits are laid over s at once, so
 // that what follows sees them.
 type resolver struct {
 	env
-	s   layer
-	out outcome
-}
-
-// layer is a state that edits can be laid over.
-type layer interface {
-	state
-	apply(op *dbfs.Op)
+	s    layer
+	time int64 // the edit's
+	out  outcome
 }
 
 // resolve decides one edit over s and lays the outcome over it.
 func resolve(op dbfs.Op, s layer, e env) outcome {
-	r := &resolver{env: e, s: s}
+	r := &resolver{env: e, s: s, time: op.Time}
 	switch op.Type {
 	case dbfs.OpCreate:
 		r.create(op)
@@ -85,12 +83,12 @@ func resolve(op dbfs.Op, s layer, e env) outcome {
 // create: new file, directory or symlink.
 func (r *resolver) create(op dbfs.Op) {
 	if _, ok := r.s.node(op.Node); ok {
-		return // it has been taken already, and its answer was lost with the log it stood in
+		return // the server has taken it already, and the answer was lost with the log it stood in
 	}
 	op.Parent = r.reviveDir(op.Parent)
 	if m, taken := r.s.child(op.Parent, op.Name); taken {
-		if mergeable(op, m) && !r.mentioned(m.ID) {
-			r.out.follow = &follow{op.Node, m.ID, true}
+		if mergeable(op, m) && !madeHere(m) && !r.mentioned(m.ID) {
+			r.follow(op.Node, m.ID)
 			return
 		}
 		r.stepAside(&op, m)
@@ -109,47 +107,47 @@ func mergeable(op dbfs.Op, m dbfs.Node) bool {
 	case dbfs.KindSymlink:
 		return op.Target == m.Target
 	}
-	return op.Kind == dbfs.KindFile && op.Content != nil && op.Content.Equal(m.Content)
+	return op.Kind == dbfs.KindFile && op.Content.Equal(m.Content)
+}
+
+// madeHere reports whether content or place of a node come from pending edits. Such a node
+// is never adopted: two of the user's files would become one.
+func madeHere(m dbfs.Node) bool {
+	return m.Revs.Content == dbfs.SelfRev || m.Revs.Place == dbfs.SelfRev
 }
 
 // write: new content for a file.
 func (r *resolver) write(op dbfs.Op) {
 	n, ok := r.s.node(op.Node)
-	changed := ok && op.Base.Content != n.Revs.Content
+	same := ok && op.Content.Equal(n.Content)
 	switch {
-	case !ok:
-		r.copyOf(op, dbfs.Node{ID: op.Node, Name: op.Node.String()[:8], Attr: dbfs.Attr{Mode: 0o644}})
-	case changed && op.Content.Equal(n.Content) && reachable(r.s, n.ID):
-		return
-	case changed:
+	case !ok: // nothing is left of it but these bytes
+		n = dbfs.Node{ID: op.Node, Kind: dbfs.KindFile, Name: "file " + op.Node.String()[:8], Attr: dbfs.Attr{Mode: 0o644}}
+		r.bringBack(n, dbfs.RootNode, n.Name, op.Content, op.Attr.MTime)
+	case lost(n):
+		r.bringBack(n, n.Parent, n.Name, op.Content, op.Attr.MTime)
+	case op.Base.Content != n.Revs.Content && !same:
 		r.copyOf(op, n)
-	case n.Deleted:
-		r.note(NoticeRevive, n, n, "")
-		r.emitRevive(n, n.Parent, n.Name, op.Content, op.Attr.MTime)
+	case !reachable(r.s, n.ID):
+		r.bringBack(n, n.Parent, n.Name, op.Content, op.Attr.MTime)
+	case op.Base.Content != n.Revs.Content:
+		// The other wrote the same.
 	default:
-		if !reachable(r.s, n.ID) {
-			r.reviveDir(n.Parent)
-			r.note(NoticeRevive, n, n, "")
-		}
 		r.emit(op)
 	}
 }
 
 // copyOf turns a write that lost into a new file beside n.
 func (r *resolver) copyOf(op dbfs.Op, n dbfs.Node) {
-	id := r.newNode()
-	attr := n.Attr
-	attr.MTime = op.Attr.MTime
 	made := dbfs.Op{
-		ID: op.ID, Type: dbfs.OpCreate, Node: id, Parent: r.reviveDir(n.Parent), Kind: dbfs.KindFile,
-		Content: op.Content, Attr: attr, Time: op.Time,
+		ID: op.ID, Type: dbfs.OpCreate, Node: r.newNode(), Parent: r.reviveDir(n.Parent), Kind: dbfs.KindFile,
+		Content: op.Content, Attr: n.Attr, Time: r.time,
 	}
+	made.Attr.MTime = op.Attr.MTime
 	made.Name = r.freeName(made.Parent, n.Name, conflictedCopy, n)
-	r.out.follow = &follow{from: op.Node, to: id}
 	r.emit(made)
-	copied, _ := r.s.node(id)
-	r.note(NoticeCopy, copied, n, made.Name)
-	r.out.notice.Name = n.Name
+	r.follow(n.ID, made.Node)
+	r.note(NoticeCopy, made.Node, n, n.Name, made.Name)
 }
 
 // move: to another place, perhaps over a file that stands there.
@@ -157,28 +155,26 @@ func (r *resolver) move(op dbfs.Op) {
 	n, ok := r.s.node(op.Node)
 	switch {
 	case !ok:
-		return // never taken by the server and gone from here: nothing to move
-	case n.Deleted || !reachable(r.s, n.ID):
-		r.moveRevived(op, n)
+		return
+	case !reachable(r.s, n.ID):
+		r.bringBack(n, op.Parent, op.Name, nil, 0)
 		return
 	case op.Base.Place != n.Revs.Place:
 		if n.Parent != op.Parent || n.Name != op.Name {
-			r.note(NoticeDropped, n, n, n.Name)
+			r.note(NoticeDropped, n.ID, n, op.Name, n.Name)
+			r.out.beaten.Place = op.Base.Place
 		}
-		r.out.lost.Place = op.Base.Place
+		return
+	case n.Kind.IsDir() && below(r.s, op.Parent, n.ID):
+		r.note(NoticeDropped, n.ID, n, op.Name, n.Name)
 		return
 	}
 	op.Parent = r.reviveDir(op.Parent)
-	if n.Kind.IsDir() && below(r.s, op.Parent, n.ID) {
-		r.note(NoticeDropped, n, n, n.Name)
-		r.out.lost.Place = op.Base.Place
-		return
-	}
 	m, taken := r.s.child(op.Parent, op.Name)
 	switch {
 	case !taken || m.ID == op.Node:
 		op.Replace = nil
-	case op.Replace != nil && r.mayReplace(*op.Replace, m):
+	case op.Replace != nil && mayReplace(op.Replace, m):
 	default:
 		op.Replace = nil
 		r.stepAside(&op, m)
@@ -187,40 +183,29 @@ func (r *resolver) move(op dbfs.Op) {
 }
 
 // mayReplace reports whether the node at the destination is the one the user saw there.
-func (r *resolver) mayReplace(v dbfs.Victim, m dbfs.Node) bool {
+func mayReplace(v *dbfs.Victim, m dbfs.Node) bool {
 	return v.Node == m.ID && !m.Kind.IsDir() && v.Base.Content == m.Revs.Content && v.Base.Place == m.Revs.Place
-}
-
-// moveRevived: the node is gone, but moving it says that somebody wants to keep it.
-func (r *resolver) moveRevived(op dbfs.Op, n dbfs.Node) {
-	parent := r.reviveDir(op.Parent)
-	if n.Kind.IsDir() && below(r.s, parent, n.ID) {
-		parent = dbfs.RootNode
-	}
-	r.note(NoticeRevive, n, n, op.Name)
-	r.emitRevive(n, parent, op.Name, nil, 0)
 }
 
 // setAttr: the last one to set an attribute has set it; of a deleted node there is none to set.
 func (r *resolver) setAttr(op dbfs.Op) {
-	n, ok := r.s.node(op.Node)
-	if !ok || n.Deleted || !reachable(r.s, n.ID) {
-		return
+	if reachable(r.s, op.Node) {
+		r.emit(op)
 	}
-	op.Base.Attr = n.Revs.Attr
-	r.emit(op)
 }
 
 // delete: of exactly what the user saw, else not at all.
 func (r *resolver) delete(op dbfs.Op) {
-	n, ok := r.s.node(op.Node)
-	if !ok || n.Deleted || !reachable(r.s, n.ID) {
+	if !reachable(r.s, op.Node) {
 		return
 	}
+	n, _ := r.s.node(op.Node)
 	switch {
-	case op.Base.Place != n.Revs.Place, !n.Kind.IsDir() && op.Base.Content != n.Revs.Content, n.Kind.IsDir() && r.s.hasChild(n.ID):
-		r.note(NoticeDropped, n, n, n.Name)
-		r.out.lost = op.Base
+	case op.Base.Place != n.Revs.Place,
+		!n.Kind.IsDir() && op.Base.Content != n.Revs.Content,
+		n.Kind.IsDir() && r.s.hasChild(n.ID):
+		r.note(NoticeDropped, n.ID, n, n.Name, n.Name)
+		r.out.beaten = op.Base
 		return
 	}
 	r.emit(op)
@@ -229,66 +214,74 @@ func (r *resolver) delete(op dbfs.Op) {
 // revive: an earlier reconciling wanted it back; meanwhile others may have brought it.
 func (r *resolver) revive(op dbfs.Op) {
 	n, ok := r.s.node(op.Node)
-	if !ok {
-		return
+	live := ok && reachable(r.s, n.ID)
+	switch {
+	case op.Content != nil && (live || !ok || !lost(n) && op.Base.Content != n.Revs.Content):
+		op.Type, op.Parent, op.Name, op.Attr.MTime = dbfs.OpWrite, dbfs.RootNode, "", n.Attr.MTime
+		r.write(op)
+	case live || !ok:
+	default:
+		r.bringBack(n, op.Parent, op.Name, op.Content, n.Attr.MTime)
 	}
-	if !n.Deleted && reachable(r.s, n.ID) {
-		if op.Content != nil {
-			op.Type, op.Parent, op.Name = dbfs.OpWrite, dbfs.RootNode, ""
-			r.write(op)
+}
+
+// lost reports whether a node is one that a new listing did not show, and that the server
+// may know nothing of any more. It cannot be revived, only made anew.
+func lost(n dbfs.Node) bool { return n.Deleted && n.Revs == dbfs.Revs{} }
+
+// bringBack makes a node reachable again at a place or, where that is taken, beside it. A
+// nil content is the one it had; mtime belongs to a new one.
+func (r *resolver) bringBack(n dbfs.Node, parent dbfs.NodeID, name string, content *dbfs.Content, mtime int64) dbfs.NodeID {
+	if n.Kind.IsDir() && below(r.s, parent, n.ID) {
+		parent = dbfs.RootNode
+	}
+	op := dbfs.Op{Type: dbfs.OpRevive, Node: n.ID, Parent: r.reviveDir(parent), Name: name, Content: content, Time: r.time}
+	if _, known := r.s.node(n.ID); !known || lost(n) {
+		if content == nil && n.Kind == dbfs.KindFile {
+			return n.ID // moved, not written: what it held is not ours to bring
 		}
-		return
-	}
-	if op.Content != nil && op.Base.Content != n.Revs.Content && !op.Content.Equal(n.Content) {
-		r.copyOf(op, n)
-		return
-	}
-	op.Parent = r.reviveDir(op.Parent)
-	if n.Kind.IsDir() && below(r.s, op.Parent, n.ID) {
-		op.Parent = dbfs.RootNode
+		op.Type, op.Node, op.Kind, op.Attr, op.Target, op.Ino = dbfs.OpCreate, r.newNode(), n.Kind, n.Attr, n.Target, n.Ino
+		if content != nil {
+			op.Attr.MTime = mtime
+		}
+		r.follow(n.ID, op.Node)
 	}
 	if m, taken := r.s.child(op.Parent, op.Name); taken && m.ID != n.ID {
 		r.stepAside(&op, m)
 	}
 	r.emit(op)
-}
-
-// emitRevive brings n back at a place, under a free name.
-func (r *resolver) emitRevive(n dbfs.Node, parent dbfs.NodeID, name string, content *dbfs.Content, mtime int64) {
-	parent = r.reviveDir(parent)
-	op := dbfs.Op{Type: dbfs.OpRevive, Node: n.ID, Base: n.Revs, Parent: parent, Name: name, Content: content, Attr: dbfs.Attr{MTime: mtime}, Time: n.CTime}
-	if m, taken := r.s.child(parent, name); taken && m.ID != n.ID {
-		r.stepAside(&op, m)
+	r.note(NoticeRevive, op.Node, n, n.Name, op.Name)
+	if op.Type == dbfs.OpRevive && content != nil && mtime != n.Attr.MTime { // which a revive does not carry
+		r.emit(dbfs.Op{Type: dbfs.OpSetAttr, Node: op.Node, Mask: dbfs.AttrMTime, Attr: dbfs.Attr{MTime: mtime}, Time: r.time})
 	}
-	r.emit(op)
+	return op.Node
 }
 
 // reviveDir makes a directory reachable and returns it; where it cannot be brought back,
-// the root. A name that is taken there by another directory leads to a suffix.
+// the root.
 func (r *resolver) reviveDir(id dbfs.NodeID) dbfs.NodeID {
 	if reachable(r.s, id) {
 		return id
 	}
 	n, ok := r.s.node(id)
-	if !ok || !n.Kind.IsDir() {
+	if !ok || n.Kind != dbfs.KindDir {
 		return dbfs.RootNode
 	}
 	parent := dbfs.RootNode
 	if !below(r.s, n.Parent, n.ID) {
 		parent = r.reviveDir(n.Parent)
 	}
-	if now, _ := r.s.node(id); !now.Deleted && parent == n.Parent {
+	if !n.Deleted && parent == n.Parent {
 		return id // reviving what is above it was enough
 	}
-	r.emitRevive(n, parent, n.Name, nil, 0)
-	return id
+	return r.bringBack(n, parent, n.Name, nil, 0)
 }
 
 // stepAside gives op a free name because m has the one it wants.
 func (r *resolver) stepAside(op *dbfs.Op, m dbfs.Node) {
 	wanted := op.Name
 	op.Name = r.freeName(op.Parent, wanted, nameConflict, m)
-	r.out.notice = &Notice{Time: serverTime(m), What: NoticeRename, Node: op.Node, Other: m.ID, Name: wanted, Became: op.Name}
+	r.note(NoticeRename, op.Node, m, wanted, op.Name)
 }
 
 func (r *resolver) freeName(parent dbfs.NodeID, name, what string, winner dbfs.Node) string {
@@ -300,10 +293,16 @@ func (r *resolver) freeName(parent dbfs.NodeID, name, what string, winner dbfs.N
 	}
 }
 
-func serverTime(n dbfs.Node) time.Time { return time.Unix(0, n.CTime) }
+func serverTime(n dbfs.Node) time.Time { return time.Unix(0, n.CTime).UTC() }
 
-func (r *resolver) note(what NoticeKind, n, other dbfs.Node, became string) {
-	r.out.notice = &Notice{Time: serverTime(other), What: what, Node: n.ID, Other: other.ID, Name: n.Name, Became: became}
+func (r *resolver) note(what NoticeKind, node dbfs.NodeID, other dbfs.Node, name, became string) {
+	r.out.notices = append(r.out.notices, Notice{
+		Time: serverTime(other), What: what, Node: node, Other: other.ID, Name: name, Became: became,
+	})
+}
+
+func (r *resolver) follow(from, to dbfs.NodeID) {
+	r.out.follows = append(r.out.follows, follow{from, to})
 }
 
 // emit lays an edit over the state, with its bases at what it is laid over.
@@ -311,6 +310,12 @@ func (r *resolver) emit(op dbfs.Op) {
 	if n, ok := r.s.node(op.Node); ok && op.Type != dbfs.OpCreate {
 		op.Base = n.Revs
 	}
-	r.s.apply(&op)
-	r.out.ops = append(r.out.ops, op)
+	if op.Replace != nil {
+		if m, ok := r.s.node(op.Replace.Node); ok {
+			op.Replace = &dbfs.Victim{Node: m.ID, Base: m.Revs}
+		}
+	}
+	e := edit{op: op}
+	r.s.lay(&e)
+	r.out.edits = append(r.out.edits, e)
 }

@@ -37,6 +37,7 @@ type snapshot struct {
 	tree    Tree
 	view    *view
 	rootIno uint64
+	dirs    map[dbfs.NodeID]dbfs.Node // nil, or the tree's directories as far as they have been read
 	err     error
 }
 
@@ -52,6 +53,9 @@ func (s *snapshot) treeNode(id dbfs.NodeID) (dbfs.Node, bool) {
 	if s.err != nil {
 		return dbfs.Node{}, false
 	}
+	if n, read := s.dirs[id]; read {
+		return n, true
+	}
 	n, err := s.tree.Node(s.txn, id)
 	switch {
 	case err == nil:
@@ -65,6 +69,9 @@ func (s *snapshot) treeNode(id dbfs.NodeID) (dbfs.Node, bool) {
 	}
 	if id == dbfs.RootNode {
 		n.Ino = s.rootIno
+	}
+	if s.dirs != nil && n.Kind.IsDir() {
+		s.dirs[id] = n
 	}
 	return n, true
 }
@@ -125,16 +132,38 @@ func (s *snapshot) children(parent dbfs.NodeID, fn func(name string, id dbfs.Nod
 }
 
 func (s *snapshot) hasChild(dir dbfs.NodeID) bool {
-	found := false
-	s.children(dir, func(string, dbfs.NodeID) bool {
-		found = true
+	names := s.view.names[dir]
+	for _, id := range names {
+		if id != nobody {
+			return true
+		}
+	}
+	if s.err != nil {
 		return false
+	}
+	found := false
+	s.err = s.tree.Children(s.txn, dir, "", func(name string, _ dbfs.NodeID) bool {
+		_, left := names[name]
+		found = !left
+		return !found
 	})
 	return found
 }
 
-// apply lays one more edit over the view. It does what the edit says: whether it may is
-// decided before, by edit.go for the user's and by reconcile.go for pending ones.
+// lay notes in an edit what it does to the view as it is, and applies it.
+func (s *snapshot) lay(e *edit) {
+	e.left, e.dir = place{}, e.op.Kind == dbfs.KindDir
+	if n, ok := s.node(e.op.Node); ok {
+		e.dir = n.Kind.IsDir()
+		if !n.Deleted && (e.op.Type == dbfs.OpMove || e.op.Type == dbfs.OpDelete) {
+			e.left = place{n.Parent, n.Name}
+		}
+	}
+	s.apply(&e.op)
+}
+
+// apply does what an edit says: whether it may is decided before, by edit.go for the user's
+// and by reconcile.go for pending ones.
 func (s *snapshot) apply(op *dbfs.Op) {
 	n, _ := s.node(op.Node)
 	if v := op.Replace; v != nil {
@@ -201,13 +230,11 @@ func (s *snapshot) set(n dbfs.Node) {
 	old, known := s.view.nodes[n.ID]
 	s.view.nodes[n.ID] = n
 	if known {
-		s.mendName(old.Parent, old.Name)
+		s.mendName(place{old.Parent, old.Name})
 	}
-	if t, ok := s.treeNode(n.ID); ok && !t.IsRoot() {
-		s.mendName(t.Parent, t.Name)
-	}
+	s.mendTreeName(n.ID)
 	if !n.Deleted && !n.IsRoot() {
-		s.putName(n.Parent, n.Name, n.ID)
+		s.putName(place{n.Parent, n.Name}, n.ID)
 	}
 }
 
@@ -218,43 +245,68 @@ func (s *snapshot) drop(id dbfs.NodeID) {
 		return
 	}
 	delete(s.view.nodes, id)
-	s.mendName(old.Parent, old.Name)
+	s.mendName(place{old.Parent, old.Name})
+	s.mendTreeName(id)
+}
+
+// refresh makes the view of one node from the tree and the pending edits of it.
+func (s *snapshot) refresh(id dbfs.NodeID, edits []*edit) {
+	if len(edits) == 0 {
+		s.drop(id)
+		return
+	}
+	n, _ := s.treeNode(id)
+	for _, e := range edits {
+		applyTo(&n, &e.op)
+	}
+	s.set(n)
+}
+
+// mendTreeName mends the name under which the tree has a node.
+func (s *snapshot) mendTreeName(id dbfs.NodeID) {
 	if t, ok := s.treeNode(id); ok && !t.IsRoot() {
-		s.mendName(t.Parent, t.Name)
+		s.mendName(place{t.Parent, t.Name})
 	}
 }
 
 // mendName makes the view's record of one name fit its nodes: whoever of them holds it,
 // or nobody where the tree's holder has left it, or nothing where the tree is right.
-func (s *snapshot) mendName(parent dbfs.NodeID, name string) {
-	if id, ok := s.view.names[parent][name]; ok && id != nobody {
-		if n, ok := s.view.nodes[id]; ok && holds(n, parent, name) {
+func (s *snapshot) mendName(at place) {
+	if id, ok := s.view.names[at.parent][at.name]; ok && id != nobody {
+		if n, ok := s.view.nodes[id]; ok && holds(n, at) {
 			return
 		}
 	}
-	if id, ok := s.treeChild(parent, name); ok {
-		if n, touched := s.view.nodes[id]; touched && !holds(n, parent, name) {
-			s.putName(parent, name, nobody)
+	if id, ok := s.treeChild(at.parent, at.name); ok {
+		if n, touched := s.view.nodes[id]; touched {
+			if !holds(n, at) {
+				id = nobody
+			}
+			s.putName(at, id)
 			return
 		}
 	}
-	delete(s.view.names[parent], name)
-	if len(s.view.names[parent]) == 0 {
-		delete(s.view.names, parent)
-	}
+	s.dropName(at)
 }
 
-func holds(n dbfs.Node, parent dbfs.NodeID, name string) bool {
-	return !n.Deleted && n.Parent == parent && n.Name == name
+func holds(n dbfs.Node, at place) bool {
+	return !n.Deleted && n.Parent == at.parent && n.Name == at.name
 }
 
-func (s *snapshot) putName(parent dbfs.NodeID, name string, id dbfs.NodeID) {
-	m := s.view.names[parent]
+func (s *snapshot) putName(at place, id dbfs.NodeID) {
+	m := s.view.names[at.parent]
 	if m == nil {
 		m = make(map[string]dbfs.NodeID)
-		s.view.names[parent] = m
+		s.view.names[at.parent] = m
 	}
-	m[name] = id
+	m[at.name] = id
+}
+
+func (s *snapshot) dropName(at place) {
+	delete(s.view.names[at.parent], at.name)
+	if len(s.view.names[at.parent]) == 0 {
+		delete(s.view.names, at.parent)
+	}
 }
 
 // maxDepth bounds every walk towards the root. Deeper trees cannot be reached by a path.

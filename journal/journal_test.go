@@ -1,0 +1,88 @@
+package journal
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/dbfs/dbfs"
+)
+
+var (
+	file = NewNode{Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: 0o644}}
+	dir  = NewNode{Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755}}
+)
+
+// make creates what is not there yet on a path's last step.
+func (d *device) make(p string, what NewNode) dbfs.Node {
+	d.t.Helper()
+	parent, name := d.split(p)
+	n, err := d.j.Create(parent, name, what)
+	check(d.t, err)
+	return n
+}
+
+func (d *device) split(p string) (parent dbfs.NodeID, name string) {
+	d.t.Helper()
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i] == '/' {
+			return d.at(p[:i]).ID, p[i+1:]
+		}
+	}
+	return dbfs.RootNode, p
+}
+
+func (d *device) at(p string) dbfs.Node {
+	d.t.Helper()
+	n, err := d.j.Lookup(p)
+	check(d.t, err)
+	return n
+}
+
+// put writes a file, which is made if it is not there.
+func (d *device) put(p string, content int) {
+	d.t.Helper()
+	n, err := d.j.Lookup(p)
+	if errors.Is(err, dbfs.ErrNotExist) {
+		n = d.make(p, file)
+	} else {
+		check(d.t, err)
+	}
+	_, err = d.j.Write(n.ID, n.Content, bytesOf(content), int64(content))
+	check(d.t, err)
+}
+
+func (d *device) move(from, to string) {
+	d.t.Helper()
+	parent, name := d.split(to)
+	check(d.t, d.j.Move(d.at(from).ID, parent, name, false))
+}
+
+func TestTwoDevices(t *testing.T) {
+	h := newHost(t)
+	ns := h.namespace(t)
+	alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+	alice.settle()
+	alice.make("docs", dir)
+	alice.put("docs/a", 1)
+	alice.put("b", 2)
+	alice.settle()
+	bob.settle()
+	if got, want := bob.show(false), alice.show(false); got != want {
+		t.Fatalf("bob sees\n%swant\n%s", got, want)
+	}
+	bob.move("docs", "papers")
+	bob.put("papers/a", 3)
+	check(t, bob.j.Delete(bob.at("b").ID))
+	bob.open()
+	bob.settle()
+	alice.settle()
+	if got, want := alice.show(false), bob.show(false); got != want {
+		t.Fatalf("alice sees\n%swant\n%s", got, want)
+	}
+	if n := alice.at("papers/a"); n.Content.Size != 3 {
+		t.Fatalf("papers/a has %d bytes, want 3", n.Content.Size)
+	}
+	if got := append(alice.noticed, bob.noticed...); len(got) > 0 {
+		t.Fatalf("reconciling changed something: %q", got)
+	}
+}

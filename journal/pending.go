@@ -1,0 +1,144 @@
+package journal
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+
+	"github.com/dbfs/dbfs"
+)
+
+// An edit is a pending op and its key, which is its place in the order. Once it is in a
+// batch in flight it does not change.
+type edit struct {
+	key  uint64
+	op   dbfs.Op
+	left place // the name it frees; not stored: seen when it is laid over the view
+	dir  bool  // it moves, deletes or revives a directory; likewise
+	sent bool  // it is in the batch in flight
+	gone bool  // it is not pending any more
+}
+
+// about returns the nodes an edit changes.
+func about(op *dbfs.Op) []dbfs.NodeID {
+	if op.Replace != nil {
+		return []dbfs.NodeID{op.Node, op.Replace.Node}
+	}
+	return []dbfs.NodeID{op.Node}
+}
+
+// places reports whether the edit puts a node into a directory.
+func places(op *dbfs.Op) bool {
+	return op.Type == dbfs.OpCreate || op.Type == dbfs.OpMove || op.Type == dbfs.OpRevive
+}
+
+// shifts reports whether the edit brings a directory to another place, with all below it.
+func (e *edit) shifts() bool {
+	return e.dir && (e.op.Type == dbfs.OpMove || e.op.Type == dbfs.OpRevive)
+}
+
+// pending is the edits in order, and who they are about.
+type pending struct {
+	list   []*edit // keys ascending; some may be gone, never the last
+	gone   int     // how many of them
+	byNode map[dbfs.NodeID][]*edit
+	inside map[dbfs.NodeID]int // edits that place something in that directory
+	shifts int                 // edits that shift
+}
+
+func newPending() *pending {
+	return &pending{byNode: make(map[dbfs.NodeID][]*edit), inside: make(map[dbfs.NodeID]int)}
+}
+
+func (p *pending) len() int { return len(p.list) - p.gone }
+
+// all returns the edits in order.
+func (p *pending) all() iter.Seq[*edit] {
+	return func(yield func(*edit) bool) {
+		for _, e := range p.list {
+			if !e.gone && !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// last returns the youngest edit, or nil.
+func (p *pending) last() *edit {
+	if len(p.list) == 0 {
+		return nil
+	}
+	return p.list[len(p.list)-1]
+}
+
+// add appends an edit, which has been laid over the view.
+func (p *pending) add(e *edit) {
+	p.list = append(p.list, e)
+	for _, id := range about(&e.op) {
+		p.byNode[id] = append(p.byNode[id], e)
+	}
+	if places(&e.op) {
+		p.inside[e.op.Parent]++
+	}
+	if e.shifts() {
+		p.shifts++
+	}
+}
+
+// remove takes an edit out; the order of the rest stays.
+func (p *pending) remove(e *edit) {
+	for _, id := range about(&e.op) {
+		rest := slices.DeleteFunc(slices.Clone(p.byNode[id]), func(x *edit) bool { return x == e })
+		if p.byNode[id] = rest; len(rest) == 0 {
+			delete(p.byNode, id)
+		}
+	}
+	if places(&e.op) {
+		p.leave(e.op.Parent)
+	}
+	if e.shifts() {
+		p.shifts--
+	}
+	e.gone = true
+	p.gone++
+	p.compact()
+}
+
+// compact drops what is gone from the end, and from the rest when it is the larger part:
+// removing all edits one by one costs no more than once going through them.
+func (p *pending) compact() {
+	for e := p.last(); e != nil && e.gone; e = p.last() {
+		p.list = p.list[:len(p.list)-1]
+		p.gone--
+	}
+	if p.gone > 32 && p.gone > len(p.list)/2 {
+		p.list = slices.Collect(p.all())
+		p.gone = 0
+	}
+}
+
+func (p *pending) leave(dir dbfs.NodeID) {
+	if p.inside[dir]--; p.inside[dir] == 0 {
+		delete(p.inside, dir)
+	}
+}
+
+func (p *pending) index(key uint64) (int, bool) {
+	return slices.BinarySearchFunc(p.list, key, func(e *edit, k uint64) int { return cmp.Compare(e.key, k) })
+}
+
+func (p *pending) find(key uint64) (*edit, bool) {
+	i, ok := p.index(key)
+	if !ok || p.list[i].gone {
+		return nil, false
+	}
+	return p.list[i], true
+}
+
+// nextKey returns the key of an edit that comes after all others.
+func (p *pending) nextKey() uint64 {
+	if len(p.list) == 0 {
+		return keyGap
+	}
+	return p.list[len(p.list)-1].key&^(keyGap-1) + keyGap
+}

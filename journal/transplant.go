@@ -1,0 +1,138 @@
+package journal
+
+import (
+	"errors"
+
+	"github.com/dbfs/dbfs"
+)
+
+// transplant carries pending edits from an old tree to a newly listed one, before the two
+// are swapped: what the edits need to know of the old one is gone afterwards.
+type transplant struct {
+	j        *Journal
+	restored bool                        // the log is another one: its revisions cannot be compared
+	was      map[dbfs.NodeID]dbfs.Node   // the old tree's nodes that edits mention, and those above them
+	renewed  map[dbfs.NodeID]dbfs.NodeID // new ids for nodes made here
+	binds    writes                      // inode numbers for these
+}
+
+func (t *transplant) read(s *snapshot) {
+	for e := range t.j.pending.all() {
+		for _, id := range append(about(&e.op), e.op.Parent) {
+			for id != dbfs.RootNode {
+				n, ok := s.treeNode(id)
+				if _, done := t.was[id]; done || !ok {
+					break
+				}
+				t.was[id] = n
+				id = n.Parent
+			}
+		}
+	}
+}
+
+// renew gives new ids to nodes whose creation was in flight and that are not listed: they may
+// have been made and deleted again, and the server takes an id only once.
+func (t *transplant) renew(txn dbfs.Txn) error {
+	if t.j.inflight == nil {
+		return nil
+	}
+	for _, e := range t.j.inflight.edits {
+		if e.op.Type != dbfs.OpCreate {
+			continue
+		}
+		_, err := t.j.cfg.Tree.NextNode(txn, e.op.Node)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, dbfs.ErrNotExist) {
+			return err
+		}
+		to := t.j.cfg.NewID()
+		t.renewed[e.op.Node] = to
+		t.binds.add(100, func(txn dbfs.Txn) error { return t.j.cfg.Tree.Bind(txn, e.op.Ino, to) })
+	}
+	return nil
+}
+
+// edits returns the pending edits as they are over the new tree.
+func (t *transplant) edits(txn dbfs.Txn) ([]*edit, error) {
+	var all []*edit
+	for old := range t.j.pending.all() {
+		e := &edit{key: old.key, op: old.op, left: old.left, dir: old.dir}
+		t.redirect(&e.op)
+		if t.restored {
+			if err := t.translate(txn, &e.op); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+func (t *transplant) redirect(op *dbfs.Op) {
+	if to, ok := t.renewed[op.Node]; ok {
+		op.Node = to
+	}
+	if to, ok := t.renewed[op.Parent]; ok {
+		op.Parent = to
+	}
+	if op.Replace != nil {
+		v := *op.Replace
+		if to, ok := t.renewed[v.Node]; ok {
+			v.Node = to
+		}
+		op.Replace = &v
+	}
+}
+
+// translate expresses what an edit is based on in the revisions of a restored log: by what
+// the old tree and the new one say of the node, part by part.
+func (t *transplant) translate(txn dbfs.Txn, op *dbfs.Op) error {
+	err := t.translateBase(txn, &op.Base, op.Node)
+	if err == nil && op.Replace != nil {
+		err = t.translateBase(txn, &op.Replace.Base, op.Replace.Node)
+	}
+	return err
+}
+
+func (t *transplant) translateBase(txn dbfs.Txn, base *dbfs.Revs, id dbfs.NodeID) error {
+	was, ok := t.was[id]
+	if !ok {
+		return nil
+	}
+	now, err := t.j.cfg.Tree.NextNode(txn, id)
+	if errors.Is(err, dbfs.ErrNotExist) {
+		return nil // lost: no revision matters
+	}
+	if err != nil {
+		return err
+	}
+	part := func(base *dbfs.JID, was, now dbfs.JID, same bool) {
+		switch {
+		case *base == dbfs.SelfRev:
+		case *base == was && same:
+			*base = now
+		default:
+			*base = 0 // a revision that nothing has
+		}
+	}
+	part(&base.Content, was.Revs.Content, now.Revs.Content, was.Content.Equal(now.Content))
+	part(&base.Place, was.Revs.Place, now.Revs.Place, was.Parent == now.Parent && was.Name == now.Name && was.Deleted == now.Deleted)
+	part(&base.Attr, was.Revs.Attr, now.Revs.Attr, true)
+	return nil
+}
+
+// bury puts the mentioned nodes that are not listed into the new tree, as deleted ones that
+// the server may know nothing of. What the log says of them later counts more.
+func (t *transplant) bury() error {
+	var ws writes
+	for _, n := range t.was {
+		n.Deleted, n.Revs, n.Last = true, dbfs.Revs{}, 0
+		ws.add(nodeBytes(&n), func(txn dbfs.Txn) error {
+			return t.j.cfg.Tree.PutNext(txn, n, func() uint64 { return n.Ino })
+		})
+	}
+	return ws.run(t.j.cfg.KV)
+}
