@@ -180,7 +180,7 @@ func (w *world) unneed(c dbfs.Content) {
 		delete(w.needed, id)
 	}
 	w.mu.Unlock()
-	w.check(w.c.Unpin(c.Refs()))
+	w.check(w.c.Unpin(append(c.Refs(), c.Refs()...))) // the journal may name a chunk twice
 }
 
 func (w *world) check(err error) {

@@ -167,9 +167,10 @@ func (c *Cache) letGo(refs []dbfs.ChunkRef) error {
 func (p *pins) free(id dbfs.ChunkID) bool { return p.holds[id] == 0 && !p.needed(id) }
 
 // Unpin makes unsent chunks clean that the journal does not name any more. It asks the
-// function given to Recover again, so it may name chunks too many, but must not be called
-// with a lock held that the function takes.
+// function given to Recover again, so it may name chunks too many, also twice, but must not
+// be called with a lock held that the function takes.
 func (c *Cache) Unpin(refs []dbfs.ChunkRef) error {
+	refs = distinct(refs)
 	var err error
 	var moved int64
 	for len(refs) > 0 {
@@ -186,6 +187,18 @@ func (c *Cache) Unpin(refs []dbfs.ChunkRef) error {
 		return fmt.Errorf("unpin: %w", err)
 	}
 	return nil
+}
+
+func distinct(refs []dbfs.ChunkRef) []dbfs.ChunkRef {
+	seen := make(map[dbfs.ChunkID]bool, len(refs))
+	var once []dbfs.ChunkRef
+	for _, ref := range refs {
+		if !seen[ref.ID] {
+			seen[ref.ID] = true
+			once = append(once, ref)
+		}
+	}
+	return once
 }
 
 // unpinRun chunks share the transactions of their small ones: at most 1 MiB of values.
