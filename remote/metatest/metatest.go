@@ -155,6 +155,11 @@ func content(seed byte, n int) *dbfs.Content {
 	return c
 }
 
+// zeros is a file of n full chunks of nothing: a list as long as any, without receipts.
+func zeros(n int) *dbfs.Content {
+	return &dbfs.Content{Size: int64(n) * dbfs.ChunkSize, Chunks: make([]dbfs.ChunkID, n)}
+}
+
 // The edits.
 
 func mkdir(node, parent, name string) dbfs.Op {

@@ -264,6 +264,9 @@ func (j *judgement) replace(op *dbfs.Op, at place) error {
 	if err != nil {
 		return err
 	}
+	if victim == nil {
+		return fmt.Errorf("%w: %q leads to no node", dbfs.ErrCorrupt, op.Name)
+	}
 	if victim.Kind.IsDir() {
 		return fmt.Errorf("%w: a move over a %s", dbfs.ErrInvalid, victim.Kind)
 	}

@@ -13,7 +13,7 @@ import (
 //
 //	H <ns>                 Head
 //	n <ns> <node>          node; a long chunk list is left out
-//	e <ns> <parent> <key>  a live child's id, 16 bytes
+//	e <ns> <parent> <key>  a live child
 //	g <ns> <jid>           entry; a long chunk list is left out
 //	v <ns> <node> <crev>   the chunk list that was left out
 //	s <ns> <device>        DeviceState
@@ -23,6 +23,7 @@ import (
 // these bodies, integers big-endian:
 //
 //	Head         u32 epoch, u64 jid, u64 floor
+//	child        its id
 //	chunk list   32 bytes each
 //	DeviceState  u64 seq, [32] digest, u64 first, u64 last,
 //	             if it was refused: u16 at, u64 head, u8 length, code, node record (or nothing)
@@ -181,14 +182,16 @@ func (t keyTx) Child(parent dbfs.NodeID, key string) (dbfs.NodeID, error) {
 }
 
 func decodeChild(row []byte) (id dbfs.NodeID, err error) {
-	if len(row) != len(id) {
-		return id, fmt.Errorf("%w: child row of %d bytes", dbfs.ErrCorrupt, len(row))
+	b, err := openRow("child", row)
+	if err == nil && len(b) != len(id) {
+		err = fmt.Errorf("%w: child row of %d bytes", dbfs.ErrCorrupt, len(row))
 	}
-	return dbfs.NodeID(row), nil
+	copy(id[:], b)
+	return id, err
 }
 
 func (t keyTx) PutChild(parent dbfs.NodeID, key string, id dbfs.NodeID) error {
-	return t.txn.Set(t.childKey(parent, key), id[:])
+	return t.txn.Set(t.childKey(parent, key), sealRow(id[:]))
 }
 
 func (t keyTx) DelChild(parent dbfs.NodeID, key string) error {

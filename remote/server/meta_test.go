@@ -93,10 +93,6 @@ func TestNearWithConflicts(t *testing.T) {
 	})
 }
 
-func TestNearOnBadger(t *testing.T) {
-	metatest.Run(t, func(t testing.TB) metatest.World { return newMetaWorld(t, openBadger(t)) })
-}
-
 func TestFarOnBadger(t *testing.T) {
 	metatest.Run(t, func(t testing.TB) metatest.World {
 		w := newMetaWorld(t, openBadger(t))
