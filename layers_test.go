@@ -50,6 +50,9 @@ var layers = map[string][]string{
 	"remote/server/memstore":       {".", "remote/server"},
 	"remote/server/storetest":      {".", "remote/server"},
 	"cmd/dbfs/control/controltest": {".", "cmd/dbfs/control"},
+
+	// the whole, tested; nothing but tests
+	"cmd/dbfs/e2e": {},
 }
 
 func TestImportsPointDown(t *testing.T) {

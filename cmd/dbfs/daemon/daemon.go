@@ -11,6 +11,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,9 @@ type Settings struct {
 	CacheSize  int64 // bytes of clean data
 	UnsentSize int64 // bytes of unsent data
 	MinFree    int64 // bytes of the disk to leave free
+
+	FetchTimeout time.Duration // for one chunk; 0: 30 s
+
 	AllowOther bool
 	ReadOnly   bool
 	Preserve   bool // keep and show the owners that files have
@@ -110,7 +114,7 @@ func (d *Daemon) build() (err error) {
 	d.cache, err = cache.Open(cache.Options{
 		State: d.set.State, Cache: d.set.Cache, KV: d.kv,
 		Size: d.set.CacheSize, Unsent: d.set.UnsentSize, MinFree: d.set.MinFree,
-		Chunks: d.link.chunks, FetchTimeout: 30 * time.Second, Log: d.log,
+		Chunks: d.link.chunks, FetchTimeout: cmp.Or(d.set.FetchTimeout, 30*time.Second), Log: d.log,
 	})
 	if err != nil {
 		return err
