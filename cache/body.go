@@ -255,6 +255,9 @@ func (b *body) insert(i int, id dbfs.ChunkID, data []byte) (bool, error) {
 		return true, nil
 	}
 	changes, err := b.create(b.c.cache)
+	if err == nil {
+		err = b.home.reserve.check(int64(len(data)))
+	}
 	if err != nil {
 		return false, err
 	}

@@ -44,7 +44,8 @@ type Options struct {
 
 	Size    int64 // budget of clean bytes: 10 GiB
 	Unsent  int64 // budget of unsent bytes: 10 GiB
-	MinFree int64 // bytes to leave free on the disk of Cache: 1 GiB; negative: none
+	MinFree int64 // bytes that clean ones leave free on the disk of Cache: 1 GiB; negative: none
+	Reserve int64 // bytes that even unsent ones leave free, on both disks: 128 MiB
 
 	Chunks       dbfs.ChunkStore // where missing chunks come from
 	FetchTimeout time.Duration   // for one chunk: 1 minute
@@ -59,6 +60,7 @@ func (o Options) withDefaults() Options {
 	o.Size = orDefault(o.Size, 10<<30)
 	o.Unsent = orDefault(o.Unsent, 10<<30)
 	o.MinFree = orDefault(o.MinFree, 1<<30)
+	o.Reserve = orDefault(o.Reserve, 128<<20)
 	o.FetchTimeout = orDefault(o.FetchTimeout, time.Minute)
 	o.ReadAhead = orDefault(o.ReadAhead, 4)
 	o.Patience = orDefault(o.Patience, 30*time.Second)
@@ -137,9 +139,9 @@ func (c *Cache) openHomes() (err error) {
 	if c.owner, err = lockDir(c.opts.State); err != nil {
 		return err
 	}
-	c.state = &home{dir: c.opts.State, kv: c.opts.KV}
+	c.state = &home{dir: c.opts.State, kv: c.opts.KV, reserve: newReserve(c.opts.State, c.opts.Reserve)}
 	if c.state.kv == nil {
-		kv, err := OpenKV(c.opts.State+"/book", KVOptions{Log: c.opts.Log, Reserve: bookReserve})
+		kv, err := OpenKV(c.opts.State+"/book", KVOptions{Log: c.opts.Log, Reserve: c.opts.Reserve / 2})
 		if err != nil {
 			return err
 		}
@@ -151,18 +153,16 @@ func (c *Cache) openHomes() (err error) {
 		return err
 	}
 	c.own = append(c.own, kv)
-	c.cache = &home{dir: c.opts.Cache, kv: kv}
+	c.cache = &home{dir: c.opts.Cache, kv: kv, reserve: newReserve(c.opts.Cache, c.opts.Reserve)}
 	return c.evictor.load()
 }
 
-// bookReserve is less than other databases keep free: what frees bytes must go on longest.
-const bookReserve = 16 << 20
-
 // openCleanBook opens the book of clean bytes. One that is damaged is thrown away with all
-// that it knew of: those bytes can be fetched again.
+// that it knew of: those bytes can be fetched again. Books may use half of what bytes must
+// leave free, so that what is evicted or sent can still be written down.
 func (c *Cache) openCleanBook() (*KV, error) {
 	dir := c.opts.Cache + "/book"
-	opts := KVOptions{Log: c.opts.Log, Memtable: 4 << 20, Reserve: bookReserve}
+	opts := KVOptions{Log: c.opts.Log, Memtable: 4 << 20, Reserve: c.opts.Reserve / 2}
 	kv, err := OpenKV(dir, opts)
 	if err == nil || errors.Is(err, dbfs.ErrLocked) || errors.Is(err, dbfs.ErrNoSpace) || errors.Is(err, os.ErrPermission) {
 		return kv, err

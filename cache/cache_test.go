@@ -119,7 +119,7 @@ type world struct {
 
 func newWorld(t testing.TB, change func(*Options)) *world {
 	s := newStore()
-	dir := t.TempDir()
+	dir := fastDir(t)
 	w := &world{t: t, store: s, needed: map[dbfs.ChunkID]bool{}}
 	w.opts = Options{
 		State: dir + "/state", Cache: dir + "/cache",
@@ -136,6 +136,17 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 		}
 	})
 	return w
+}
+
+// fastDir returns a directory in memory where the machine has one: what is tested here
+// does not depend on the disk, and other programs may be using it.
+func fastDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "dbfs-cache-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func (w *world) open() {

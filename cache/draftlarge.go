@@ -208,9 +208,12 @@ func (l *largeDraft) writeChunk(ctx context.Context, p []byte, i int, lo int64) 
 	if err != nil {
 		return 0, err
 	}
-	l.b.mu.RLock()
-	n, err := l.b.f.WriteAt(p, off)
-	l.b.mu.RUnlock()
+	n := 0
+	if err = l.c.state.reserve.check(int64(len(p))); err == nil {
+		l.b.mu.RLock()
+		n, err = l.b.f.WriteAt(p, off)
+		l.b.mu.RUnlock()
+	}
 	l.wrote(i, off, n)
 	return n, diskError(err)
 }
@@ -219,7 +222,9 @@ func (l *largeDraft) writeChunk(ctx context.Context, p []byte, i int, lo int64) 
 func (l *largeDraft) wrote(i int, off int64, n int) {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
-	l.size = max(l.size, off+int64(n))
+	if n > 0 {
+		l.size = max(l.size, off+int64(n))
+	}
 	f := l.chunk(i)
 	f.gen++
 	f.writers--

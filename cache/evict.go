@@ -136,7 +136,7 @@ func (e *evictor) run() {
 		case <-e.c.ctx.Done():
 			return
 		case <-swept.C:
-			err = e.c.sweep()
+			err = e.c.sweep(time.Now())
 		case <-e.kick:
 			err = e.makeRoom(0)
 		case <-tick.C:

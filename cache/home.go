@@ -18,8 +18,9 @@ const SmallSize = 64 << 10
 // A home is one of the two places where bytes live, with the book of them: state, which
 // nothing may be lost of, and cache, of which everything may.
 type home struct {
-	dir string
-	kv  dbfs.KV
+	dir     string
+	kv      dbfs.KV
+	reserve *reserve // what bytes leave free of the disk
 }
 
 func (h *home) bodyFile(f File) string {
@@ -47,18 +48,20 @@ func (h *home) get(key []byte) ([]byte, error) {
 
 // update applies changes to the book all at once.
 func (h *home) update(changes ...change) error {
-	return h.kv.Update(func(txn dbfs.Txn) error {
-		for _, c := range changes {
-			if err := c.apply(txn); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return h.kv.Update(func(txn dbfs.Txn) error { return apply(txn, changes) })
 }
 
 // A change is one key with the value it is to have; nil: none.
 type change struct{ key, value []byte }
+
+func apply(txn dbfs.Txn, changes []change) error {
+	for _, c := range changes {
+		if err := c.apply(txn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (c change) apply(txn dbfs.Txn) error {
 	if c.value == nil {

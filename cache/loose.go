@@ -86,6 +86,9 @@ func (s source) copyTo(f *os.File, n int) error {
 // lay puts the bytes of a chunk into a home. What it returns must go into the book for
 // them to be there. Copies are not verified: whoever reads them does that.
 func (h *home) lay(ref dbfs.ChunkRef, from source) ([]change, error) {
+	if err := h.reserve.check(int64(ref.Len)); err != nil {
+		return nil, err
+	}
 	if ref.Len <= SmallSize {
 		data, err := from.bytes(ref.Len)
 		return []change{set(valueKey(ref.ID), data)}, err

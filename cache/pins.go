@@ -65,34 +65,24 @@ type sealed struct {
 	fresh bool // set by enter: there was no record, this one is its holder
 }
 
-// enter makes chunks unsent, with other changes at once, and held until letGo.
+// enter makes chunks unsent, and makes the other changes that more returns, at once. It
+// holds them until letGo.
 func (p *pins) enter(chunks []sealed, more func([]sealed) ([]change, error)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seals++
-	var changes []change
 	total := int64(0)
-	mine := map[dbfs.ChunkID]bool{}
-	for i := range chunks {
-		s := &chunks[i]
-		_, known, err := p.get(s.ref.ID)
-		if err != nil && !errors.Is(err, dbfs.ErrCorrupt) {
+	err := p.c.state.kv.Update(func(txn dbfs.Txn) (err error) {
+		if total, err = p.enterNew(txn, chunks); err != nil {
 			return err
 		}
-		if known || mine[s.ref.ID] {
-			continue
+		changes, err := more(chunks)
+		if err != nil {
+			return err
 		}
-		s.fresh = true
-		mine[s.ref.ID] = true
-		total += int64(s.ref.Len)
-		u := unsent{n: s.ref.Len, session: p.c.session, seal: p.seals, loose: s.loose, at: s.at}
-		changes = append(changes, set(unsentKey(s.ref.ID), u.encode()))
-	}
-	others, err := more(chunks)
+		return apply(txn, changes)
+	})
 	if err != nil {
-		return err
-	}
-	if err := p.c.state.update(append(changes, others...)...); err != nil {
 		return err
 	}
 	p.c.room.add(total)
@@ -100,6 +90,29 @@ func (p *pins) enter(chunks []sealed, more func([]sealed) ([]change, error)) err
 		p.holds[s.ref.ID]++
 	}
 	return nil
+}
+
+// enterNew writes the records of chunks that have none, marks those fresh, and returns
+// how many bytes they are.
+func (p *pins) enterNew(txn dbfs.Txn, chunks []sealed) (int64, error) {
+	total := int64(0)
+	for i := range chunks {
+		s := &chunks[i]
+		_, err := txn.Get(unsentKey(s.ref.ID))
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, dbfs.ErrNotExist) {
+			return 0, err
+		}
+		s.fresh = true
+		total += int64(s.ref.Len)
+		u := unsent{n: s.ref.Len, session: p.c.session, seal: p.seals, loose: s.loose, at: s.at}
+		if err := txn.Set(unsentKey(s.ref.ID), u.encode()); err != nil {
+			return 0, err
+		}
+	}
+	return total, nil
 }
 
 // setAside copies an unsent chunk out of a body, whose mu is held, so that its place can
@@ -166,9 +179,15 @@ func (c *Cache) letGo(refs []dbfs.ChunkRef) error {
 // free reports whether nobody names a chunk any more. mu is held.
 func (p *pins) free(id dbfs.ChunkID) bool { return p.holds[id] == 0 && !p.needed(id) }
 
+func (p *pins) mayGo(id dbfs.ChunkID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.free(id)
+}
+
 // Unpin makes unsent chunks clean that the journal does not name any more. It asks the
-// function given to Recover again, so it may name chunks too many, also twice, but must not
-// be called with a lock held that the function takes.
+// function given to Recover again, so it may name chunks too many, also twice, but must not be called
+// with a lock held that the function takes.
 func (c *Cache) Unpin(refs []dbfs.ChunkRef) error {
 	refs = distinct(refs)
 	var err error
@@ -230,6 +249,9 @@ func (c *Cache) unpin(refs []dbfs.ChunkRef) (int64, error) {
 func (c *Cache) whereUnsent(refs []dbfs.ChunkRef) (small, large []dbfs.ChunkRef, inBodies map[File][]sealed, errs error) {
 	inBodies = map[File][]sealed{}
 	for _, ref := range refs {
+		if !c.pins.mayGo(ref.ID) {
+			continue
+		}
 		u, ok, err := c.pins.get(ref.ID)
 		ref.Len = u.n
 		switch {

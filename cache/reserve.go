@@ -23,7 +23,7 @@ type reserve struct {
 }
 
 const (
-	reserveEvery = 200 * time.Millisecond
+	reserveEvery = 20 * time.Millisecond
 	reserveBytes = 1 << 20
 )
 

@@ -20,16 +20,17 @@ const (
 
 // sweep removes files that no record knows of: a crash between a file and its record leaves
 // them.
-func (c *Cache) sweep() error {
+func (c *Cache) sweep(now time.Time) error {
+	old := now.Add(-sweepAge)
 	var err error
 	for _, h := range []*home{c.cache, c.state} {
-		err = errors.Join(err, c.sweepDir(filepath.Join(h.dir, "bodies"), c.bodyKnown),
-			c.sweepDir(filepath.Join(h.dir, "chunks"), c.chunkKnown))
+		err = errors.Join(err, c.sweepDir(filepath.Join(h.dir, "bodies"), old, c.bodyKnown),
+			c.sweepDir(filepath.Join(h.dir, "chunks"), old, c.chunkKnown))
 	}
 	return err
 }
 
-func (c *Cache) sweepDir(dir string, known func(name string) (bool, error)) error {
+func (c *Cache) sweepDir(dir string, old time.Time, known func(name string) (bool, error)) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, os.ErrNotExist) || err == nil && d.IsDir():
@@ -43,7 +44,7 @@ func (c *Cache) sweepDir(dir string, known func(name string) (bool, error)) erro
 			}
 		}
 		info, err := d.Info()
-		if err != nil || time.Since(changed(info)) < sweepAge {
+		if err != nil || changed(info).After(old) {
 			return nil
 		}
 		c.opts.Log.Info("removing a file that no record knows of", "file", path)
