@@ -108,8 +108,11 @@ func (t *tool) report(err error) int {
 // describe is control.ErrorOf with the hints of this tool.
 func (t *tool) describe(err error) *control.Error {
 	e := control.ErrorOf(err)
-	if errors.Is(err, errPartial) {
+	switch {
+	case errors.Is(err, errPartial):
 		e.Kind = "partial"
+	case errors.Is(err, context.Canceled):
+		e.Message = "interrupted"
 	}
 	for _, row := range hints {
 		if e.Hint != "" || !errors.Is(err, row.err) {

@@ -81,6 +81,11 @@ func TestReport(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	s.out.Reset()
+	s.report(fmt.Errorf("ask: %w", context.Canceled))
+	if got, want := s.out.String(), `{"error":{"kind":"interrupted","message":"interrupted"}}`+"\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.out.Reset()
 	for _, quiet := range []error{&exitError{code: 1}, fmt.Errorf("write output: %w", syscall.EPIPE)} {
 		if s.report(quiet); s.out.Len()+s.errs.Len() > 0 {
 			t.Errorf("%v was reported: %q %q", quiet, s.out.String(), s.errs.String())
