@@ -123,3 +123,16 @@ func openBadger(t testing.TB) server.Store {
 	t.Cleanup(func() { s.Close() })
 	return s
 }
+
+func loginSession(t testing.TB, s *server.Server, accountToken string) *server.Session {
+	t.Helper()
+	l, err := s.Login(t.Context(), remote.LoginRequest{Token: accountToken, Name: "a device"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := s.Session(t.Context(), l.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
