@@ -118,11 +118,11 @@ func (j *Journal) advance(entries []dbfs.Entry, next dbfs.Cursor, l *looks) erro
 	if err != nil {
 		return err
 	}
-	if err := j.preload(entries, take, l); err != nil {
-		return err
-	}
 	next.JID = max(next.JID, j.cursor.JID)
 	a := advance{looks: l, j: j, takeIno: take, st: j.st}
+	if err := a.preload(entries); err != nil {
+		return err
+	}
 	err = j.cfg.KV.Update(func(txn dbfs.Txn) error {
 		a.snapshot = j.snapshot(txn)
 		if err := a.entries(entries); err != nil {
@@ -154,11 +154,11 @@ func (j *Journal) advance(entries []dbfs.Entry, next dbfs.Cursor, l *looks) erro
 
 // preload puts the nodes of a batch that is too large for one transaction into the tree ahead
 // of the cursor. If the rest fails, the log is read again from there.
-func (j *Journal) preload(entries []dbfs.Entry, take func() uint64, l *looks) error {
+func (a *advance) preload(entries []dbfs.Entry) error {
 	var ws writes
 	for i := range entries {
 		ws.add(nodeBytes(&entries[i].Node), func(txn dbfs.Txn) error {
-			a := advance{snapshot: j.snapshot(txn), looks: l, j: j, takeIno: take}
+			a.snapshot = a.j.snapshot(txn)
 			_, err := a.put(&entries[i])
 			return err
 		})
@@ -166,7 +166,9 @@ func (j *Journal) preload(entries []dbfs.Entry, take func() uint64, l *looks) er
 	if ws.weight() <= maxTxn {
 		return nil
 	}
-	return ws.run(j.cfg.KV)
+	err := ws.run(a.j.cfg.KV)
+	a.seen = nil // the journal's part is still to come
+	return err
 }
 
 // advance is one step of the tree and what it does to journal and view.
@@ -186,9 +188,6 @@ func (a *advance) entries(entries []dbfs.Entry) error {
 	for i := range entries {
 		e := &entries[i]
 		a.touched = append(a.touched, e.Node.ID)
-		if t, ok := a.treeNode(e.Node.ID); ok && !t.IsRoot() {
-			a.left = append(a.left, place{t.Parent, t.Name})
-		}
 		own, err := a.put(e)
 		if err != nil {
 			return err
@@ -209,6 +208,9 @@ func (a *advance) entries(entries []dbfs.Entry) error {
 func (a *advance) put(e *dbfs.Entry) (own bool, err error) {
 	n := e.Node
 	a.remember(a.snapshot, n.ID)
+	if t, ok := a.treeNode(n.ID); ok && !t.IsRoot() {
+		a.left = append(a.left, place{t.Parent, t.Name})
+	}
 	n.Ino = 0
 	if n.IsRoot() {
 		n.Ino = a.rootIno

@@ -216,7 +216,7 @@ func (j *Journal) Write(id dbfs.NodeID, base, content dbfs.Content, mtime int64)
 		switch last := ed.contentEdit(id); {
 		case n.Deleted || !base.Equal(n.Content) && !content.Equal(n.Content):
 			if !base.Equal(n.Content) {
-				op.Base.Content = 0 // no revision that the file has now
+				op.Base.Content = noRev
 			}
 			to, err := ed.conflict(op)
 			if err != nil {

@@ -82,8 +82,9 @@ func resolve(op dbfs.Op, s layer, e env) outcome {
 
 // create: new file, directory or symlink.
 func (r *resolver) create(op dbfs.Op) {
-	if _, ok := r.s.node(op.Node); ok {
-		return // the server has taken it already, and the answer was lost with the log it stood in
+	if n, ok := r.s.node(op.Node); ok {
+		r.made(op, n)
+		return
 	}
 	op.Parent = r.reviveDir(op.Parent)
 	if m, taken := r.s.child(op.Parent, op.Name); taken {
@@ -95,6 +96,20 @@ func (r *resolver) create(op dbfs.Op) {
 	}
 	r.emit(op)
 }
+
+// made: the server took the create already, and the answer was lost with the log it stood in.
+// What others did to the node since is told from what was sent.
+func (r *resolver) made(op dbfs.Op, n dbfs.Node) {
+	if op.Content != nil && !op.Content.Equal(n.Content) {
+		r.out.beaten.Content = noRev
+	}
+	if n.Deleted || n.Parent != op.Parent || n.Name != op.Name {
+		r.out.beaten.Place = noRev
+	}
+}
+
+// noRev is a revision that no node has.
+const noRev = dbfs.SelfRev - 1
 
 // mergeable reports whether a new node is the same thing as the one that has its name.
 func mergeable(op dbfs.Op, m dbfs.Node) bool {

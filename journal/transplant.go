@@ -115,7 +115,7 @@ func (t *transplant) translateBase(txn dbfs.Txn, base *dbfs.Revs, id dbfs.NodeID
 		case *base == was && same:
 			*base = now
 		default:
-			*base = 0 // a revision that nothing has
+			*base = noRev
 		}
 	}
 	part(&base.Content, was.Revs.Content, now.Revs.Content, was.Content.Equal(now.Content))

@@ -3,8 +3,8 @@ package journal
 import "github.com/dbfs/dbfs"
 
 // maxTxn is about how many bytes one transaction may write, with what the database adds to
-// each key; cache.KV takes twice as much.
-const maxTxn = 500 << 10
+// each key; cache.KV takes twice as much. Tests make it smaller.
+var maxTxn = 500 << 10
 
 // writes are changes of the database that may be spread over several transactions.
 type writes []write
