@@ -82,17 +82,16 @@ func TestInProcessStreams(t *testing.T) {
 // Whatever ends the exchange at the client ends the handler: before the answer, in it, or
 // while it waits for a request's body.
 func TestInProcessEndsTheHandler(t *testing.T) {
-	silent, _ := io.Pipe()
 	tests := map[string]struct {
 		handler http.HandlerFunc
 		body    io.Reader
 		answers bool
 	}{
 		"parked":     {func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil, false},
-		"reading":    {func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }, silent, false},
+		"reading":    {func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }, silence(), false},
 		"writing":    {func(w http.ResponseWriter, r *http.Request) { io.Copy(w, endless{}) }, nil, true},
 		"half-way":   {func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("x")); <-r.Context().Done() }, nil, true},
-		"both sides": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(200); io.Copy(w, r.Body) }, silent, true},
+		"both sides": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(200); io.Copy(w, r.Body) }, silence(), true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -125,6 +124,12 @@ func TestInProcessEndsTheHandler(t *testing.T) {
 			}
 		})
 	}
+}
+
+// silence is a body that never comes.
+func silence() io.Reader {
+	r, _ := io.Pipe()
+	return r
 }
 
 type endless struct{}
