@@ -119,10 +119,14 @@ func TestDamage(t *testing.T) {
 		{"manifest of a newer version", "MANIFEST", flip(first(7))},
 		{"manifest is none", "MANIFEST", flip(first(2))},
 	}
+	s := newScript(11)
+	sound := segmented(t, s)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newScript(11)
-			dir := segmented(t, s)
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(sound)); err != nil {
+				t.Fatal(err)
+			}
 			tt.spoil(t, filesOf(t, dir, tt.file)[0])
 			x := openIndex(t, dir, s.drive.options())
 			paths(t, x, "alpha") // pages are checked when they are read

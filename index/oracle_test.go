@@ -222,9 +222,9 @@ func TestAgainstOracle(t *testing.T) {
 			opt := Options{Tree: s.drive, Source: s.drive, MemoryBytes: 300 << 10, Cache: NewCache(1 << 20)}
 			x := openIndex(t, dir, opt)
 			rng := rand.New(rand.NewPCG(seed, 99))
-			for n := range 3000 {
+			for n := range 1200 {
 				s.step(t, x, n)
-				switch rng.IntN(60) {
+				switch rng.IntN(50) {
 				case 0:
 					flush(t, x)
 				case 1:
