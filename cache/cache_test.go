@@ -720,8 +720,11 @@ func TestRecover(t *testing.T) {
 	w.mu.Unlock()
 	w.close()
 	w.open()
-	w.unsent(int64(len(keep) + len(small)))
-	w.clean(int64(len(lose)))
+	for range 2 {
+		w.unsent(int64(len(keep) + len(small)))
+		w.clean(int64(len(lose)))
+		w.check(w.c.Recover(w.isNeeded))
+	}
 	w.store.setOffline(true)
 	for i, data := range [][]byte{keep, lose, small} {
 		w.reads(file(i+1), data)

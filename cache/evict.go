@@ -20,7 +20,8 @@ type evictor struct {
 	clean   atomic.Int64  // bytes, in bodies and loose
 	evicted atomic.Int64  // bytes since Open
 
-	mu sync.Mutex // one eviction at a time
+	mu    sync.Mutex // one eviction at a time
+	saved int64      // clean bytes as last written down; used by run, and by Close after it
 
 	touching sync.Mutex          // guards touched
 	touched  map[touchKey]uint32 // when
@@ -61,12 +62,19 @@ func (e *evictor) load() error {
 	if !closed {
 		e.c.running.Go(e.recount)
 	}
+	e.saved = -1 // what is there may say that it was closed in order
 	return e.save(false)
 }
 
+// save writes down what is only in memory: the total, and what was used.
 func (e *evictor) save(closed bool) error {
 	e.flushTouched()
-	return e.c.cache.update(set(totalKey, encodeBytes(e.clean.Load(), closed)))
+	n := e.clean.Load()
+	if n == e.saved && !closed {
+		return nil
+	}
+	e.saved = n
+	return e.c.cache.update(set(totalKey, encodeBytes(n, closed)))
 }
 
 // recount adds up the eviction order as it was at this moment.

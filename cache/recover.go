@@ -29,7 +29,7 @@ func (c *Cache) Recover(needed func(dbfs.ChunkID) bool) error {
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	c.room.add(total)
+	c.room.add(total - c.room.bytes())
 	if err := errors.Join(c.Unpin(gone), c.settleBodies()); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
