@@ -7,7 +7,6 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/dbfs/dbfs"
-	"github.com/dbfs/dbfs/cache"
 	"github.com/dbfs/dbfs/journal"
 )
 
@@ -95,27 +94,20 @@ func (fs *FS) remove(dirIno uint64, name string, remove func(*journal.Journal, d
 	if err != nil {
 		return err
 	}
+	fs.haunt(sp, n)
 	if err := remove(sp.journal, n.ID); err != nil {
+		fs.unhaunt(n.Ino)
 		return err
 	}
-	fs.removed(sp, n)
+	fs.removed(n)
 	fs.dirChanged(dirIno)
 	return nil
 }
 
-// removed tells the open file, if there is one, that its name is gone; else its bytes go.
-func (fs *FS) removed(sp *space, n dbfs.Node) {
+// removed tells the open file, if there is one, that its name is gone.
+func (fs *FS) removed(n dbfs.Node) {
 	if f := fs.openFile(n.Ino); f != nil {
 		f.detach(n, true)
-	} else if n.Kind == dbfs.KindFile {
-		fs.forget(sp, n.ID)
-	}
-}
-
-// forget drops the bytes of a node that is gone.
-func (fs *FS) forget(sp *space, id dbfs.NodeID) {
-	if err := fs.cfg.Cache.Forget(cache.File{NS: sp.ns, Node: id}); err != nil {
-		fs.cfg.Log.Warn("bytes of a deleted file stay in the cache", "node", id, "err", err)
 	}
 }
 
@@ -150,131 +142,19 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 	}
 	victim, err := sp.journal.Child(to.ID, newName)
 	replaces := err == nil && victim.ID != n.ID
+	if replaces {
+		fs.haunt(sp, victim)
+	}
 	if err := sp.journal.Move(n.ID, to.ID, newName, noReplace); err != nil {
+		if replaces {
+			fs.unhaunt(victim.Ino)
+		}
 		return err
 	}
 	if replaces {
-		fs.removed(sp, victim)
+		fs.removed(victim)
 	}
 	fs.dirChanged(oldDir)
 	fs.dirChanged(newDir)
 	return nil
-}
-
-// A listing is what an open directory held when it was first read: a snapshot, so that
-// positions in it stay true however long a reader takes.
-type listing struct {
-	fs    *FS
-	space *space
-	dir   dbfs.Node
-	ino   uint64
-	nodes []dbfs.Node
-	read  bool
-}
-
-// OpenDir opens a directory. The kernel keeps what it reads of it.
-func (fs *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	sp, dir, err := fs.find(in.NodeId)
-	if err != nil {
-		return fs.status(err)
-	}
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	out.Fh = fs.newHandle(&handle{dir: &listing{fs: fs, space: sp, dir: dir, ino: in.NodeId}})
-	out.OpenFlags = fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE
-	return fuse.OK
-}
-
-// ReadDir lists names.
-func (fs *FS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return fs.list(in, func(e fuse.DirEntry, n *dbfs.Node) bool { return out.AddDirEntry(e) })
-}
-
-// ReadDirPlus lists names with their attributes.
-func (fs *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return fs.list(in, func(e fuse.DirEntry, n *dbfs.Node) bool {
-		entry := out.AddDirLookupEntry(e)
-		if entry == nil {
-			return false
-		}
-		if n != nil {
-			shown := fs.live(*n)
-			fs.entry(&shown, entry)
-		}
-		return true
-	})
-}
-
-func (fs *FS) list(in *fuse.ReadIn, add func(e fuse.DirEntry, n *dbfs.Node) bool) fuse.Status {
-	h := fs.handle(in.Fh)
-	if h == nil || h.dir == nil {
-		return fuse.EBADF
-	}
-	l := h.dir
-	if !l.read || in.Offset == 0 {
-		if err := l.fill(); err != nil {
-			return fs.status(err)
-		}
-	}
-	for i := in.Offset; i < uint64(len(l.nodes))+2; i++ {
-		e := fuse.DirEntry{Mode: syscall.S_IFDIR, Ino: l.ino, Off: i + 1}
-		var n *dbfs.Node
-		switch i {
-		case 0:
-			e.Name = "."
-		case 1:
-			e.Name = ".."
-			e.Ino = fuse.FUSE_UNKNOWN_INO
-		default:
-			n = &l.nodes[i-2]
-			e.Name, e.Ino, e.Mode = n.Name, n.Ino, fileType(n.Kind)
-			if n.Kind == dbfs.KindMount {
-				// What it shows is another inode; LOOKUP tells which.
-				n, e.Ino = nil, fuse.FUSE_UNKNOWN_INO
-			}
-		}
-		if !add(e, n) {
-			break
-		}
-	}
-	return fuse.OK
-}
-
-func (l *listing) fill() error {
-	l.nodes, l.read = nil, true
-	if l.dir.Deleted {
-		return nil
-	}
-	nodes, err := l.space.journal.Children(l.dir.ID)
-	if err != nil {
-		return err
-	}
-	l.nodes = nodes
-	return nil
-}
-
-func fileType(k dbfs.Kind) uint32 {
-	switch k {
-	case dbfs.KindDir, dbfs.KindMount:
-		return syscall.S_IFDIR
-	case dbfs.KindSymlink:
-		return syscall.S_IFLNK
-	}
-	return syscall.S_IFREG
-}
-
-// ReleaseDir closes a directory.
-func (fs *FS) ReleaseDir(in *fuse.ReleaseIn) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	delete(fs.handles, in.Fh)
-}
-
-// FsyncDir makes every edit of the namespace survive a loss of power.
-func (fs *FS) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	h := fs.handle(in.Fh)
-	if h == nil || h.dir == nil {
-		return fuse.EBADF
-	}
-	return fs.status(h.dir.space.journal.Sync())
 }

@@ -22,8 +22,9 @@ type file struct {
 	ino   uint64
 	space *space
 
+	sealing sync.Mutex   // one seal at a time
 	reading sync.RWMutex // held for reading by reads under way: a body is not closed under them
-	mu      sync.RWMutex // guards what follows; taken after reading
+	mu      sync.RWMutex // guards what follows; taken after sealing and reading
 	id      dbfs.NodeID
 	handles int
 	writers int
@@ -50,11 +51,18 @@ func (f *file) nodeLocked() (dbfs.Node, error) {
 		n = *f.own
 	} else {
 		var err error
-		if n, err = f.space.journal.Node(f.id); err != nil {
+		n, err = f.space.journal.Node(f.id)
+		if errors.Is(err, dbfs.ErrNotExist) { // and detach will follow
+			if _, g, ok := f.fs.ghost(f.ino); ok {
+				n, err = g, nil
+			}
+		}
+		if err != nil {
 			return n, stale(err)
 		}
 	}
 	n.Ino = f.ino
+	n.Content = f.base // what the name shows may be newer by now
 	if f.draft != nil {
 		n.Attr.MTime = f.mtime
 		n.Content = dbfs.Content{Size: f.draft.Size()} // for stat; its chunks are not known yet
@@ -132,7 +140,7 @@ func (f *file) begin() error {
 		return fmt.Errorf("write %s: %w", f.id, err)
 	}
 	f.draft, f.mtime = draft, n.Attr.MTime
-	return nil
+	return f.fs.dropCapability(f.space, n)
 }
 
 func (f *file) writeAt(ctx context.Context, p []byte, off int64) (int, error) {
@@ -188,60 +196,69 @@ func (f *file) setMTime(t int64) {
 	}
 }
 
+// setOwnAttr changes attributes of a file whose name is gone.
 func (f *file) setOwnAttr(mask dbfs.AttrMask, attr dbfs.Attr) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.own == nil {
 		return
 	}
-	if mask&dbfs.AttrMode != 0 {
-		f.own.Attr.Mode = attr.Mode
-	}
-	if mask&dbfs.AttrOwner != 0 {
-		f.own.Attr.UID, f.own.Attr.GID = attr.UID, attr.GID
-	}
-	if mask&dbfs.AttrXattrs != 0 {
-		f.own.Attr.Xattrs = attr.Xattrs
-	}
+	copyAttr(&f.own.Attr, mask, attr)
 	if mask&dbfs.AttrMTime != 0 {
-		f.own.Attr.MTime, f.mtime = attr.MTime, attr.MTime
+		f.mtime = attr.MTime
 	}
 }
 
 // seal records what has been written since the last time. When it returns, a crash of the
-// daemon cannot undo it.
+// daemon cannot undo it. Others may write meanwhile; what they write is for the next time.
 func (f *file) seal(ctx context.Context) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.sealLocked(ctx)
-}
-
-func (f *file) sealLocked(ctx context.Context) error {
-	if f.draft == nil || f.deleted || !f.draft.Dirty() {
+	f.sealing.Lock()
+	defer f.sealing.Unlock()
+	f.mu.RLock()
+	draft, deleted := f.draft, f.deleted
+	f.mu.RUnlock()
+	if draft == nil || deleted || !draft.Dirty() {
 		return nil
 	}
-	content, err := f.draft.Seal(ctx)
+	content, err := draft.Seal(ctx)
 	if err != nil {
 		return fmt.Errorf("seal %s: %w", f.id, err)
 	}
-	n, err := f.space.journal.Write(f.id, f.base, content, f.mtime)
+	n, elsewhere, err := f.record(content)
+	if elsewhere {
+		f.fs.appeared(f.space, n)
+	}
+	return err
+}
+
+// record writes the content down and returns the node that has it now; elsewhere: that is
+// not where the kernel last saw the file.
+func (f *file) record(content dbfs.Content) (n dbfs.Node, elsewhere bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.deleted {
+		return n, false, nil
+	}
+	n, err = f.space.journal.Write(f.id, f.base, content, f.mtime)
 	if errors.Is(err, dbfs.ErrNotExist) {
 		f.deleted = true // removed here between the write and now
-		return nil
+		return n, false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("record %s: %w", f.id, err)
+		return n, false, fmt.Errorf("record %s: %w", f.id, err)
 	}
+	elsewhere = n.ID != f.id || f.own != nil
 	f.base = content
 	if n.ID != f.id {
 		f.follow(n.ID)
 	} else if n.Ino == f.ino {
 		f.own = nil // it had been removed elsewhere, and is back
 	}
-	return nil
+	return n, elsewhere, nil
 }
 
-// follow lets the file go on as another node: its writers' bytes have become that.
+// follow lets the file go on as another node: its writers' bytes have become that. Called
+// with mu held.
 func (f *file) follow(id dbfs.NodeID) {
 	if f.held {
 		f.space.journal.Hold(id)
@@ -251,15 +268,39 @@ func (f *file) follow(id dbfs.NodeID) {
 	f.own = nil
 }
 
+// followTo lets the file go on as another node if it stands for from. A conflicted copy has
+// the bytes of who wrote; readers keep the version they opened. A node that was adopted is
+// the same inode, for everybody.
+func (f *file) followTo(from dbfs.NodeID, to dbfs.Node) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.id == from && (f.draft != nil || to.Ino == f.ino) {
+		f.follow(to.ID)
+	}
+}
+
+// is reports whether the file's handles stand for that node.
+func (f *file) is(id dbfs.NodeID) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.id == id
+}
+
+// shows reports whether the file was opened when the node was what it is now.
+func (f *file) shows(n *dbfs.Node) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.id == n.ID && f.own == nil && f.base.Equal(n.Content)
+}
+
 // sync makes what has been written survive a loss of power.
 func (f *file) sync(ctx context.Context) error {
-	f.mu.Lock()
-	err := f.sealLocked(ctx)
-	draft := f.draft
-	f.mu.Unlock()
-	if err != nil {
+	if err := f.seal(ctx); err != nil {
 		return err
 	}
+	f.mu.RLock()
+	draft := f.draft
+	f.mu.RUnlock()
 	if draft != nil {
 		if err := draft.Sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", f.id, err)
@@ -268,11 +309,13 @@ func (f *file) sync(ctx context.Context) error {
 	return f.space.journal.Sync()
 }
 
-// detach cuts the file off from its name, which leads to another version or nowhere now.
+// detach cuts the file off from its name, which leads to another version or nowhere now. With
+// deleted it was removed here, and what is written to it from now on is nobody's business.
 func (f *file) detach(as dbfs.Node, deleted bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	as.Deleted = true
+	as.Content = f.base
 	f.own = &as
 	f.deleted = f.deleted || deleted
 }
@@ -285,7 +328,7 @@ func (f *file) enter(writer bool) bool {
 	if f.closed {
 		return false
 	}
-	if f.handles == 0 {
+	if f.handles == 0 && f.draft == nil {
 		// Only now that changes from elsewhere are told to this file is its version looked up:
 		// one that came just before would be missed otherwise.
 		if n, err := f.space.journal.Node(f.id); err == nil {
@@ -303,9 +346,12 @@ func (f *file) enter(writer bool) bool {
 	return true
 }
 
-// leave counts one handle less. After the last writer what it wrote is recorded and may be
-// sent; after the last handle the file is closed, and read says whether a body was read.
+// leave counts one handle less. What a writer wrote is recorded, and after the last one it
+// may be sent; after the last handle the file is closed, and read says whether a body was read.
 func (f *file) leave(writer bool) (closed, read bool, err error) {
+	if writer { // while it counts, so that nobody closes the file under it
+		err = f.seal(context.Background())
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.handles--
@@ -313,15 +359,30 @@ func (f *file) leave(writer bool) (closed, read bool, err error) {
 		f.writers--
 	}
 	if f.writers == 0 && f.held {
-		err = f.sealLocked(context.Background())
 		f.held = false
 		f.space.journal.Release(f.id)
 	}
-	if f.handles > 0 || err != nil { // an unsealed draft stays: its bytes are nowhere else
+	if f.handles > 0 || f.closed || f.unsealed() {
 		return false, false, err
 	}
 	f.closed = true
-	return true, f.body != nil, f.close()
+	return true, f.body != nil, errors.Join(err, f.close())
+}
+
+// unsealed reports whether there are bytes that are nowhere but in the draft. Called with mu
+// held.
+func (f *file) unsealed() bool { return f.draft != nil && !f.deleted && f.draft.Dirty() }
+
+// abandon records what was written and closes the file, whoever still has it open.
+func (f *file) abandon() error {
+	err := f.seal(context.Background())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil || f.closed {
+		return err
+	}
+	f.closed = true
+	return f.close()
 }
 
 // close lets go of draft and body. Called with mu held.
@@ -334,8 +395,5 @@ func (f *file) close() error {
 		errs = append(errs, f.body.Close())
 	}
 	f.draft, f.body = nil, nil
-	if f.deleted {
-		errs = append(errs, f.fs.cfg.Cache.Forget(f.key()))
-	}
 	return errors.Join(errs...)
 }

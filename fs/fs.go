@@ -11,8 +11,8 @@
 // bytes go through package cache. The network is never waited for, except by a read of
 // bytes that are not on this machine.
 //
-// Lock order: FS.mu, then file.mu. Neither is held while the kernel is notified or, for
-// FS.mu, while anything is read or written.
+// Lock order: file.sealing, file.reading, file.mu, FS.mu. None is held while the kernel is
+// notified, nor FS.mu while anything is read or written.
 package fs
 
 import (
@@ -60,13 +60,15 @@ type FS struct {
 	server             *fuse.Server
 	changes            *changes
 	done               chan struct{} // closed when the mount is gone
+	telling            sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
 	spaces   map[dbfs.NamespaceID]*space
 	files    map[uint64]*file   // open files by inode number
 	handles  map[uint64]*handle // open files and directories by handle number
 	next     uint64             // handle number
-	dirTimes map[uint64]int64   // directories whose entries changed since the mount: when
+	ghosts   map[uint64]ghost   // removed, but the kernel has the inode, by its number
+	dirTimes times              // directories whose entries changed lately: when
 }
 
 // space is a namespace that can be shown.
@@ -87,7 +89,7 @@ func New(cfg Config) *FS {
 		files:         make(map[uint64]*file),
 		handles:       make(map[uint64]*handle),
 		next:          1,
-		dirTimes:      make(map[uint64]int64),
+		ghosts:        make(map[uint64]ghost),
 	}
 }
 
@@ -129,6 +131,7 @@ func (fs *FS) Mount(dir string) error {
 		EnableSymlinkCaching:     true,
 		ExplicitDataCacheControl: true,
 		Debug:                    fs.cfg.Debug,
+		Logger:                   slog.NewLogLogger(fs.cfg.Log.Handler(), slog.LevelDebug),
 		// Without KILLPRIV_V2 the kernel asks for security.capability before every write.
 		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_READDIRPLUS_AUTO,
 	}
@@ -147,7 +150,8 @@ func (fs *FS) Mount(dir string) error {
 	if err := server.WaitMount(); err != nil {
 		return fmt.Errorf("mount %s: %w", dir, err)
 	}
-	go fs.invalidate()
+	fs.changes.serve()
+	fs.telling.Go(fs.invalidate)
 	return nil
 }
 
@@ -161,17 +165,13 @@ func (fs *FS) Unmount() error { return fs.server.Unmount() }
 // held, in case the kernel never said goodbye.
 func (fs *FS) Close() {
 	fs.changes.close()
-	fs.mu.Lock()
-	var open []*file
-	for _, f := range fs.files {
-		open = append(open, f)
-	}
-	fs.mu.Unlock()
-	for _, f := range open {
-		if err := f.seal(context.Background()); err != nil {
+	fs.telling.Wait()
+	for _, f := range fs.openFiles() {
+		if err := f.abandon(); err != nil {
 			fs.cfg.Log.Error("an open file could not be recorded at unmount", "node", f.id, "err", err)
 		}
 	}
+	fs.forgetGhosts()
 }
 
 // String names the file system in go-fuse's messages.

@@ -38,6 +38,11 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 		return nil, dbfs.Node{}, err
 	}
 	n, err := sp.journal.Node(id)
+	if errors.Is(err, dbfs.ErrNotExist) {
+		if sp, n, ok := fs.ghost(ino); ok {
+			return sp, n, nil
+		}
+	}
 	return sp, n, stale(err)
 }
 
@@ -82,7 +87,7 @@ func (fs *FS) attr(n *dbfs.Node, out *fuse.Attr) {
 		out.Mode |= syscall.S_IFDIR
 		out.Nlink = 2
 		out.Size = blockSize
-		mtime = max(mtime, fs.dirTime(n.Ino))
+		mtime = max(mtime, fs.dirTimes.of(n.Ino))
 	case dbfs.KindSymlink:
 		out.Mode |= syscall.S_IFLNK
 		out.Size = uint64(len(n.Target))
@@ -130,20 +135,7 @@ func split(ns int64) (sec uint64, nsec uint32) {
 	return uint64(s), nsec
 }
 
-// dirTime returns when the entries of a directory last changed, as far as this mount has
-// seen. It is not stored: a directory's stored time is the one that somebody set.
-func (fs *FS) dirTime(ino uint64) int64 {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	return fs.dirTimes[ino]
-}
-
-func (fs *FS) dirChanged(ino uint64) {
-	now := fs.cfg.Clock().UnixNano()
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.dirTimes[ino] = now
-}
+func (fs *FS) dirChanged(ino uint64) { fs.dirTimes.set(ino, fs.cfg.Clock().UnixNano()) }
 
 // Lookup finds a name in a directory. That there is none is an answer too, and kept.
 func (fs *FS) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
@@ -216,9 +208,6 @@ func (fs *FS) Readlink(cancel <-chan struct{}, header *fuse.InHeader) ([]byte, f
 
 // Access is answered by the kernel from the attributes.
 func (fs *FS) Access(cancel <-chan struct{}, in *fuse.AccessIn) fuse.Status { return fuse.ENOSYS }
-
-// Forget needs nothing: no inode is remembered.
-func (fs *FS) Forget(nodeid, nlookup uint64) {}
 
 // StatFs shows the disk that the cache is on: what can be written before anything is sent.
 func (fs *FS) StatFs(cancel <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {

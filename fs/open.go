@@ -3,9 +3,12 @@ package fs
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/journal"
@@ -32,6 +35,14 @@ func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 	}
 	out.Fh = fs.open(sp, n, writer)
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	if !writer {
+		out.OpenFlags |= fuse.FOPEN_NOFLUSH
+	}
+	if n.Ino != in.NodeId || fs.changes.untold(in.NodeId) {
+		// What the kernel has of the inode is another version.
+		out.OpenFlags &^= fuse.FOPEN_KEEP_CACHE
+		fs.server.InodeNotify(in.NodeId, -1, 0)
+	}
 	return fuse.OK
 }
 
@@ -195,13 +206,18 @@ func (fs *FS) release(fh uint64) error {
 	return err
 }
 
-// Fallocate with mode 0 makes the file at least that long; there are no blocks to reserve.
+// Fallocate makes the file at least that long, unless it is to keep its size; there are no
+// blocks to reserve.
 func (fs *FS) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	h := fs.handle(in.Fh)
 	if h == nil {
 		return fuse.EBADF
 	}
-	if in.Mode != 0 {
+	switch in.Mode {
+	case 0:
+	case unix.FALLOC_FL_KEEP_SIZE:
+		return fuse.OK
+	default:
 		return fuse.Status(syscall.EOPNOTSUPP)
 	}
 	n, err := h.file.node()
@@ -209,4 +225,17 @@ func (fs *FS) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Statu
 		err = h.file.truncate(newRequest(cancel), end)
 	}
 	return fs.status(err)
+}
+
+// openFile returns the open file that the kernel knows by a number, or nil.
+func (fs *FS) openFile(ino uint64) *file {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.files[ino]
+}
+
+func (fs *FS) openFiles() []*file {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return slices.Collect(maps.Values(fs.files))
 }

@@ -2,7 +2,10 @@ package fs
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -71,16 +74,32 @@ func (fs *FS) wanted(in *fuse.SetAttrIn, n dbfs.Node) (dbfs.AttrMask, dbfs.Attr,
 				mask |= dbfs.AttrMode
 				attr.Mode &^= killed(attr.Mode)
 			}
+			if _, ok := attr.Xattrs[capability]; ok {
+				mask |= dbfs.AttrXattrs
+				attr.Xattrs = maps.Clone(attr.Xattrs)
+				delete(attr.Xattrs, capability)
+			}
 		}
 	}
 	if mtime, ok := in.GetMTime(); ok {
 		mask |= dbfs.AttrMTime
-		attr.MTime = mtime.UnixNano()
+		attr.MTime = nanoseconds(mtime)
 		if in.Valid&fuse.FATTR_MTIME_NOW != 0 {
 			attr.MTime = fs.cfg.Clock().UnixNano()
 		}
 	}
 	return mask, attr, nil
+}
+
+// nanoseconds returns a time as it is stored, which reaches from 1678 to 2262.
+func nanoseconds(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 // killed returns the bits that a write or a change of owner takes from a mode: setuid, and
@@ -94,6 +113,7 @@ func killed(mode uint32) uint32 {
 
 func (fs *FS) setAttr(sp *space, n dbfs.Node, mask dbfs.AttrMask, attr dbfs.Attr) error {
 	if n.Deleted { // unlinked but open: nobody but its handles can see it
+		fs.setGhostAttr(n.Ino, mask, attr)
 		if f := fs.openFile(n.Ino); f != nil {
 			f.setOwnAttr(mask, attr)
 		}
@@ -103,18 +123,39 @@ func (fs *FS) setAttr(sp *space, n dbfs.Node, mask dbfs.AttrMask, attr dbfs.Attr
 		if f := fs.openFile(n.Ino); f != nil {
 			f.setMTime(attr.MTime)
 		}
-		fs.mu.Lock()
-		delete(fs.dirTimes, n.Ino)
-		fs.mu.Unlock()
+		fs.dirTimes.forget(n.Ino)
 	}
 	_, err := sp.journal.SetAttr(n.ID, mask, attr)
 	return err
 }
 
-func (fs *FS) openFile(ino uint64) *file {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	return fs.files[ino]
+// copyAttr copies the attributes in mask.
+func copyAttr(dst *dbfs.Attr, mask dbfs.AttrMask, src dbfs.Attr) {
+	if mask&dbfs.AttrMode != 0 {
+		dst.Mode = src.Mode
+	}
+	if mask&dbfs.AttrMTime != 0 {
+		dst.MTime = src.MTime
+	}
+	if mask&dbfs.AttrOwner != 0 {
+		dst.UID, dst.GID = src.UID, src.GID
+	}
+	if mask&dbfs.AttrXattrs != 0 {
+		dst.Xattrs = src.Xattrs
+	}
+}
+
+// capability is the attribute that gives a program rights; like setuid it does not outlive a
+// change of the program, which the kernel leaves to us.
+const capability = "security.capability"
+
+func (fs *FS) dropCapability(sp *space, n dbfs.Node) error {
+	if _, ok := n.Attr.Xattrs[capability]; !ok {
+		return nil
+	}
+	rest := maps.Clone(n.Attr.Xattrs)
+	delete(rest, capability)
+	return fs.setAttr(sp, n, dbfs.AttrXattrs, dbfs.Attr{Xattrs: rest})
 }
 
 // mayWrite returns ErrReadOnly in a namespace that the user may only read.
