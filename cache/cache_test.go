@@ -760,7 +760,7 @@ func TestUnsentIsSetAside(t *testing.T) {
 		},
 		"forgotten": func(w *world, c dbfs.Content) { w.check(w.c.Forget(file(1))) },
 		"evicted": func(w *world, c dbfs.Content) {
-			w.c.opts.Size = 1
+			w.c.evictor.size.Store(1)
 			w.c.evictor.makeRoom(0)
 		},
 	}
@@ -774,7 +774,7 @@ func TestUnsentIsSetAside(t *testing.T) {
 					w.check(w.c.Sync())
 				}
 				change(w, c)
-				w.c.opts.Size = 1 << 30
+				w.c.evictor.size.Store(1 << 30)
 				for range 2 {
 					for i := range c.Chunks {
 						b, err := w.c.Chunk(ctx, file(1), i, c.Ref(i))

@@ -17,6 +17,7 @@ import (
 type evictor struct {
 	c       *Cache
 	kick    chan struct{} // of size one: look now
+	size    atomic.Int64  // the budget
 	clean   atomic.Int64  // bytes, in bodies and loose
 	evicted atomic.Int64  // bytes since Open
 
@@ -42,6 +43,7 @@ func (e *evictor) init(c *Cache) {
 	e.c = c
 	e.kick = make(chan struct{}, 1)
 	e.touched = map[touchKey]uint32{}
+	e.size.Store(c.opts.Size)
 }
 
 // load reads how many clean bytes there were. After a crash the number is a little old,
@@ -238,7 +240,7 @@ func (e *evictor) makeRoom(n int64) error {
 
 // over returns how many bytes must go so that n can come.
 func (e *evictor) over(n int64) int64 {
-	over := e.clean.Load() + n - e.c.opts.Size
+	over := e.clean.Load() + n - e.size.Load()
 	if e.c.opts.MinFree < 0 {
 		return over
 	}

@@ -244,11 +244,11 @@ func (h *history) remote() {
 func (h *history) forgetSome() { h.must(h.c.Forget(file(h.file()))) }
 
 func (h *history) evictSome() {
-	h.c.opts.Size = int64(h.length("budget"))
+	h.c.evictor.size.Store(int64(h.length("budget")))
 	if err := h.c.evictor.makeRoom(0); err != nil && !errors.Is(err, dbfs.ErrNoSpace) {
 		h.must(err)
 	}
-	h.c.opts.Size = 1 << 30
+	h.c.evictor.size.Store(1 << 30)
 }
 
 func (h *history) syncAll() { h.must(h.c.Sync()) }
