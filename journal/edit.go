@@ -362,11 +362,11 @@ func (ed *editor) replace(n, m dbfs.Node) error {
 			return err
 		}
 	default:
-		if err := ed.abandon(m.ID); err != nil {
+		base, err := ed.abandon(m.ID)
+		if err != nil {
 			return err
 		}
-		m, _ = ed.node(m.ID)
-		to.Replace = &dbfs.Victim{Node: m.ID, Base: m.Revs}
+		to.Replace = &dbfs.Victim{Node: m.ID, Base: base}
 	}
 	return ed.move(n, to)
 }
@@ -376,6 +376,7 @@ func (ed *editor) move(n dbfs.Node, to dbfs.Op) error {
 	if to.Replace == nil && ed.neverSent(n.ID) {
 		return ed.replant(n, to)
 	}
+	to.Type, to.Node, to.Base = dbfs.OpMove, n.ID, n.Revs
 	last := ed.j.pending.last()
 	if last != nil && last.op.Node == n.ID && last.op.Type == dbfs.OpMove && last.op.Replace == nil && !last.sent {
 		if err := ed.cancel(n.ID, []*edit{last}); err != nil {
@@ -384,9 +385,9 @@ func (ed *editor) move(n dbfs.Node, to dbfs.Op) error {
 		if last.left == (place{to.Parent, to.Name}) {
 			return nil // it is back where it was
 		}
+		to.Base = last.op.Base
 	}
-	to.Type, to.Node = dbfs.OpMove, n.ID
-	return ed.record(to)
+	return ed.append(to)
 }
 
 // replant makes a node that the server has never seen where it goes: after all other edits,
@@ -447,10 +448,11 @@ func (ed *editor) remove(n dbfs.Node) error {
 		ed.leaveHold(n.ID)
 		return ed.cancel(n.ID, ed.j.pending.byNode[n.ID])
 	}
-	if err := ed.abandon(n.ID); err != nil {
+	base, err := ed.abandon(n.ID)
+	if err != nil {
 		return err
 	}
-	return ed.record(dbfs.Op{Type: dbfs.OpDelete, Node: n.ID})
+	return ed.append(dbfs.Op{Type: dbfs.OpDelete, Node: n.ID, Base: base})
 }
 
 // neverSent reports whether all there is of a node is unsent edits that nothing else leans on.
@@ -468,7 +470,9 @@ func (ed *editor) neverSent(id dbfs.NodeID) bool {
 }
 
 // abandon prepares for a node to be deleted: what was written to it lately need not travel.
-func (ed *editor) abandon(id dbfs.NodeID) error {
+// It returns what the deletion is based on: what those writes were, not what the tree may have
+// got since.
+func (ed *editor) abandon(id dbfs.NodeID) (dbfs.Revs, error) {
 	ed.leaveHold(id)
 	edits := ed.j.pending.byNode[id]
 	keep := len(edits)
@@ -477,9 +481,10 @@ func (ed *editor) abandon(id dbfs.NodeID) error {
 		keep--
 	}
 	if keep == len(edits) {
-		return nil
+		n, _ := ed.node(id)
+		return n.Revs, nil
 	}
-	return ed.cancel(id, edits[keep:])
+	return edits[keep].op.Base, ed.cancel(id, edits[keep:])
 }
 
 // leaveHold notes that who still writes to the node writes to a file without a name.
