@@ -47,8 +47,8 @@ func (a *analysis) reset() {
 	a.keys, a.ends, a.hash, a.count, a.last = a.keys[:0], a.ends[:0], a.hash[:0], a.count[:0], a.last[:0]
 	a.seq, a.pos, a.tris = a.seq[:0], a.pos[:0], a.tris[:0]
 	clear(a.slots)
-	if len(a.slots) > 1<<16 { // one enormous text should not slow down all that follow
-		a.slots = make([]uint32, 1<<12)
+	if cap(a.seq) > 1<<17 || len(a.slots) > 1<<16 { // one enormous text: its tables are not kept
+		*a = analysis{tok: a.tok, slots: make([]uint32, 1<<12), seen: a.seen}
 	}
 }
 

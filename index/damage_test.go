@@ -21,7 +21,7 @@ func segmented(t *testing.T, s *script) string {
 	x := openIndex(t, dir, s.drive.options())
 	for n := range 400 {
 		s.step(t, x, n)
-		if n%40 == 39 {
+		if n%80 == 79 {
 			x.Advance([]byte(fmt.Sprint(n)))
 			flush(t, x)
 		}
@@ -142,7 +142,7 @@ func TestDamage(t *testing.T) {
 			if x.Lost() {
 				t.Error("still lost after the walk")
 			}
-			s.compare(t, x, rand.New(rand.NewPCG(1, 1)), 60)
+			s.compare(t, x, rand.New(rand.NewPCG(1, 1)), 12)
 			x.Advance([]byte("after"))
 			if err := x.Close(); err != nil {
 				t.Fatal(err)
@@ -151,7 +151,7 @@ func TestDamage(t *testing.T) {
 			if x.Lost() || string(x.Mark()) != "after" {
 				t.Errorf("opened again: lost %v, mark %q", x.Lost(), x.Mark())
 			}
-			s.compare(t, x, rand.New(rand.NewPCG(2, 2)), 60)
+			s.compare(t, x, rand.New(rand.NewPCG(2, 2)), 4)
 		})
 	}
 }

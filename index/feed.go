@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/dbfs/dbfs"
@@ -295,52 +294,6 @@ func (x *Index) Mark() []byte {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return slices.Clone(x.saved)
-}
-
-// Lost reports whether something had to be dropped because it was damaged or written by
-// a newer version. The feeder then walks its whole tree, calls Update for what Has and
-// HasContent do not know, and ends with Sweep. A feeder asks when OnLoss is called and
-// after Open, before it begins to walk.
-func (x *Index) Lost() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.walked = x.losses
-	return x.losses > x.healed
-}
-
-// Sweep ends a feeder's walk of its whole tree: it removes every node that keep refuses
-// and returns how many there were.
-func (x *Index) Sweep(ctx context.Context, keep func(node dbfs.NodeID) bool) (int, error) {
-	gone, err := x.refused(ctx, keep)
-	if err != nil {
-		return 0, fmt.Errorf("sweep index: %w", err)
-	}
-	for i, node := range gone {
-		if err := x.Remove(node); err != nil {
-			return i, fmt.Errorf("sweep index: %w", err)
-		}
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.healed = x.walked
-	return len(gone), nil
-}
-
-func (x *Index) refused(ctx context.Context, keep func(node dbfs.NodeID) bool) ([]dbfs.NodeID, error) {
-	s, err := x.snapshot()
-	if err != nil {
-		return nil, err
-	}
-	defer s.release()
-	var gone []dbfs.NodeID
-	err = s.eachName(ctx, func(p livePart, r row) error {
-		n, err := p.name(r)
-		if err == nil && !keep(n.node) {
-			gone = append(gone, n.node)
-		}
-		return err
-	})
-	return gone, err
 }
 
 // eachName calls fn with every live name document.

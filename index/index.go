@@ -41,7 +41,7 @@ type Options struct {
 	MemoryBytes int           // of memory segments, in bytes; 0: 16 MiB
 	FlushEvery  time.Duration // documents wait so long in memory at most; 0: one minute
 	Log         *slog.Logger  // nil: nothing is logged
-	OnLoss      func()        // called (with no lock held) when a damaged segment had to be dropped: feed again. May be nil
+	OnLoss      func()        // called when a damaged segment had to be dropped: feed again. It must not wait for the index. May be nil
 }
 
 // An Index is the index of one namespace. Update, Remove and Advance come from one

@@ -236,7 +236,7 @@ func TestAgainstOracle(t *testing.T) {
 					s.compare(t, x, rng, 8)
 				}
 			}
-			s.compare(t, x, rng, 100)
+			s.compare(t, x, rng, 60)
 			if st := x.Stats(); st.Segments == 0 || st.Segments > 20 {
 				t.Errorf("%d segments: flushing or merging did not happen", st.Segments)
 			}
@@ -295,7 +295,7 @@ func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(5, 6))
 	last := 0
-	for round := range 25 {
+	for round := range 20 {
 		var stderr strings.Builder
 		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), childVariable+"="+dir)
@@ -322,7 +322,7 @@ func TestKilled(t *testing.T) {
 		for i := range markEvery {
 			s.step(t, x, n+i)
 		}
-		s.compare(t, x, rng, 20)
+		s.compare(t, x, rng, 8)
 		if err := x.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -330,7 +330,7 @@ func TestKilled(t *testing.T) {
 	if last == 0 {
 		t.Error("the mark never moved")
 	}
-	t.Logf("killed 25 times on the way to edit %d", last)
+	t.Logf("killed 20 times on the way to edit %d", last)
 }
 
 func TestMarkWaitsForDisk(t *testing.T) {

@@ -12,12 +12,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-// content is a document of the model that parts are compared with.
-type content struct {
-	words map[string][]uint32
-	tris  []uint32
-}
-
 // buildMemory makes a memory segment of random contents, each followed by a name, and the
 // model: the documents of every key with their positions.
 func buildMemory(rng *rand.Rand, lo uint32, docs int) (*memory, map[string]map[uint32][]uint32) {
@@ -169,13 +163,13 @@ func TestParts(t *testing.T) {
 		t.Cleanup(s.release)
 		return s
 	}
-	first := write(t, mergeInput{frozen{m.view()}, nil})
+	first := write(t, mergeInput{memorySource{m.view()}, nil})
 	t.Run("segment", func(t *testing.T) { checkPart(t, first, model) })
 
 	t.Run("merged", func(t *testing.T) {
 		_, hi := m.view().bounds()
 		m2, model2 := buildMemory(rng, hi, 300)
-		second := write(t, mergeInput{frozen{m2.view()}, nil})
+		second := write(t, mergeInput{memorySource{m2.view()}, nil})
 		var drop, drop2 *dead
 		for range 200 {
 			drop, drop2 = drop.with(rng.IntN(800)), drop2.with(rng.IntN(600))
@@ -211,7 +205,7 @@ func TestSegmentDamage(t *testing.T) {
 	m, _ := buildMemory(rand.New(rand.NewPCG(3, 4)), 0, 30)
 	dir := t.TempDir()
 	name := filepath.Join(dir, "x.seg")
-	if err := writeSegment(name, []mergeInput{{frozen{m.view()}, nil}}); err != nil {
+	if err := writeSegment(name, []mergeInput{{memorySource{m.view()}, nil}}); err != nil {
 		t.Fatal(err)
 	}
 	good, err := os.ReadFile(name)
@@ -322,7 +316,7 @@ func TestSeek(t *testing.T) {
 func FuzzSegment(f *testing.F) {
 	m, _ := buildMemory(rand.New(rand.NewPCG(3, 4)), 0, 3)
 	name := filepath.Join(f.TempDir(), "x.seg")
-	if err := writeSegment(name, []mergeInput{{frozen{m.view()}, nil}}); err != nil {
+	if err := writeSegment(name, []mergeInput{{memorySource{m.view()}, nil}}); err != nil {
 		f.Fatal(err)
 	}
 	good, err := os.ReadFile(name)

@@ -260,13 +260,13 @@ func concat(a, b shape) shape {
 func alternate(a, b shape) shape {
 	var s shape
 	if a.exact != nil && b.exact != nil && len(a.exact)+len(b.exact) <= maxExact {
-		s.exact = union2(a.exact, b.exact)
+		s.exact = unite(a.exact, b.exact)
 		s.prefix, s.suffix = s.exact, s.exact
 		s.plan = planOr(a.plan, b.plan)
 		return s
 	}
 	s.plan = planOr(a.whole(), b.whole())
-	s.prefix, s.suffix = union2(a.prefix, b.prefix), union2(a.suffix, b.suffix)
+	s.prefix, s.suffix = unite(a.prefix, b.prefix), unite(a.suffix, b.suffix)
 	return s.bound()
 }
 
@@ -281,7 +281,7 @@ func cross(a, b []string) []string {
 	return slices.Compact(out)
 }
 
-func union2(a, b []string) []string {
+func unite(a, b []string) []string {
 	out := slices.Concat(a, b)
 	slices.Sort(out)
 	return slices.Compact(out)

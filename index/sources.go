@@ -32,10 +32,10 @@ func (c *wordCursor) feed(add func(doc uint32, positions []uint32)) error {
 	return c.err()
 }
 
-// A frozen is a memory segment that takes no more documents, as a source.
-type frozen struct{ *memoryView }
+// A memorySource is a memory segment that takes no more documents, as a source.
+type memorySource struct{ *memoryView }
 
-func (v frozen) terms(each func(key []byte, docs docFeed) error) error {
+func (v memorySource) terms(each func(key []byte, docs docFeed) error) error {
 	var tmp []byte
 	for _, t := range v.m.sorted() {
 		err := each(t.key, func(add func(doc uint32, positions []uint32)) error {

@@ -23,7 +23,7 @@ const (
 type encoding uint8
 
 const (
-	binary8 encoding = iota // not text
+	notText encoding = iota
 	utf8Text
 	utf8BOM
 	utf16Text // with a byte order mark
@@ -37,7 +37,7 @@ func sniff(head []byte) encoding {
 	case bytes.HasPrefix(head, []byte{0xff, 0xfe}), bytes.HasPrefix(head, []byte{0xfe, 0xff}):
 		return utf16Text
 	case bytes.IndexByte(head, 0) >= 0:
-		return binary8
+		return notText
 	case !validHead(head):
 		return latin1
 	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")):
@@ -60,7 +60,7 @@ func validHead(head []byte) bool {
 }
 
 // IsText reports whether a file that begins with head (64 KiB, or all of it) is text.
-func IsText(head []byte) bool { return sniff(head) != binary8 }
+func IsText(head []byte) bool { return sniff(head) != notText }
 
 // Decode returns the text of a file as UTF-8: byte order marks are taken off, UTF-16 and
 // Latin-1 converted, and it ends before the first NUL. False: it is not text. The result
@@ -68,7 +68,7 @@ func IsText(head []byte) bool { return sniff(head) != binary8 }
 func Decode(raw []byte) ([]byte, bool) {
 	enc := sniff(raw)
 	switch enc {
-	case binary8:
+	case notText:
 		return nil, false
 	case utf8BOM:
 		raw = raw[3:]
@@ -102,7 +102,7 @@ func textReader(r io.Reader) (io.Reader, bool, error) {
 		return nil, false, err
 	}
 	enc := sniff(head)
-	if enc == binary8 {
+	if enc == notText {
 		return nil, false, nil
 	}
 	return enc.reader(br), true, nil
