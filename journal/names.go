@@ -9,10 +9,13 @@ type Name struct {
 }
 
 // Names returns the names in a directory in order of their bytes. It costs less memory than
-// Children, for directories of which only a part is looked at, or slowly.
+// Children, for directories of which only a part is looked at, or slowly. ErrOffline as for Child.
 func (j *Journal) Names(dir dbfs.NodeID) ([]Name, error) {
 	var all []Name
 	err := j.read(func(s *snapshot) error {
+		if err := j.listed(); err != nil {
+			return err
+		}
 		s.children(dir, func(name string, id dbfs.NodeID) bool {
 			all = append(all, Name{name, id})
 			return true

@@ -31,18 +31,31 @@ func (j *Journal) Child(parent dbfs.NodeID, name string) (dbfs.Node, error) {
 		if n, ok = s.child(parent, name); ok {
 			return nil
 		}
-		if j.cursor == (dbfs.Cursor{}) {
-			return fmt.Errorf("%q: the namespace has not been listed yet: %w", name, dbfs.ErrOffline)
+		if err := j.listed(); err != nil {
+			return fmt.Errorf("%q: %w", name, err)
 		}
 		return fmt.Errorf("%q: %w", name, dbfs.ErrNotExist)
 	})
 	return n, err
 }
 
-// Children returns the nodes of a directory in order of their names' bytes.
+// listed returns ErrOffline before the tree has been listed for the first time: what is not
+// there is not known to be absent. Called with mu held.
+func (j *Journal) listed() error {
+	if j.cursor == (dbfs.Cursor{}) {
+		return fmt.Errorf("the namespace has not been listed yet: %w", dbfs.ErrOffline)
+	}
+	return nil
+}
+
+// Children returns the nodes of a directory in order of their names' bytes, or ErrOffline as
+// Child does.
 func (j *Journal) Children(dir dbfs.NodeID) ([]dbfs.Node, error) {
 	var all []dbfs.Node
 	err := j.read(func(s *snapshot) error {
+		if err := j.listed(); err != nil {
+			return err
+		}
 		s.children(dir, func(_ string, id dbfs.NodeID) bool {
 			if n, ok := s.node(id); ok {
 				all = append(all, n)
