@@ -185,13 +185,25 @@ func (j *Journal) Taken() {
 // Refused notes that the server refused the batch in flight. Its edits stay pending, and no
 // other batch is made of them before Advance, with what has happened, or Reconcile has
 // changed them so that they fit.
-func (j *Journal) Refused() error {
+func (j *Journal) Refused() error { return j.forget(0) }
+
+// Renumber is Refused for a batch whose number is lower than one that the server has had
+// from this device: this journal was made anew, or is a copy of an older state. Batches go
+// on under far higher numbers; if the server has had those, too, it must be called again.
+func (j *Journal) Renumber() error { return j.forget(1 << 16) }
+
+// forget takes the batch in flight back and makes its edits wait to be reconciled. Batches
+// from now on have numbers that are higher by skip, or twice as high.
+func (j *Journal) forget(skip uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken != nil || j.inflight == nil {
 		return j.broken
 	}
 	st := j.st
+	if skip > 0 {
+		st.seq += max(skip, st.seq)
+	}
 	st.owe(j.cursor.JID)
 	err := j.cfg.KV.Update(func(txn dbfs.Txn) error {
 		if err := j.log.setState(txn, st); err != nil {
@@ -200,7 +212,7 @@ func (j *Journal) Refused() error {
 		return j.log.setInflight(txn, nil)
 	})
 	if err != nil {
-		return fmt.Errorf("forget the refused batch: %w", err)
+		return fmt.Errorf("take back the batch: %w", err)
 	}
 	j.inflight.mark(false)
 	j.st, j.inflight = st, nil

@@ -62,6 +62,18 @@ func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool
 			return true, err
 		}
 		return true, sp.reconcile(ctx)
+	case errors.Is(err, dbfs.ErrStaleSeq):
+		sp.s.cfg.Log.Warn("this device's state is not the one that the server last heard from: it was made anew, or is an old copy", "namespace", j.NS())
+		if err := j.Renumber(); err != nil {
+			return true, err
+		}
+		return true, sp.reconcile(ctx)
+	case errors.Is(err, dbfs.ErrStaleSeq):
+		sp.s.cfg.Log.Warn("this device's state is not the one that the server last heard from: it was made anew, or is an old copy", "namespace", j.NS())
+		if err := j.Renumber(); err != nil {
+			return true, err
+		}
+		return true, sp.reconcile(ctx)
 	case errors.As(err, &need):
 		sp.receipts.drop(need.Chunks)
 		return true, fmt.Errorf("%w; uploading them again: %w", err, dbfs.ErrOffline)

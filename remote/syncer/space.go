@@ -27,6 +27,8 @@ type space struct {
 	err       error         // why it does not go on; nil: it does
 	since     time.Time     // of err
 	pulled    chan struct{} // closed and replaced after each attempt to pull
+	told      bool          // of news that no pull has brought yet
+	unwatched bool          // left out of the poll
 	reset     bool          // the log cannot be continued: list anew
 	confirmed time.Time     // when a pull last came to the log's end
 	sent      int64         // bytes put
@@ -77,26 +79,36 @@ func (sp *space) look() {
 	sp.receipts.retry()
 }
 
-// lookAndWait returns when the namespace has gone beyond a cursor, or could not.
-func (sp *space) lookAndWait(ctx context.Context, beyond dbfs.Cursor) error {
-	for sp.journal.Cursor() == beyond {
-		sp.mu.Lock()
-		pulled := sp.pulled
-		sp.mu.Unlock()
-		poke(sp.news)
-		select {
-		case <-pulled:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		sp.mu.Lock()
-		err := sp.err
-		sp.mu.Unlock()
-		if err != nil {
-			return err
-		}
+// tell lets the namespace pull: the server says that there is news.
+func (sp *space) tell() {
+	sp.mu.Lock()
+	sp.told = true
+	sp.mu.Unlock()
+	poke(sp.news)
+}
+
+// awaitPull returns when a namespace that was told of news has tried to get them.
+func (sp *space) awaitPull(ctx context.Context) {
+	sp.mu.Lock()
+	told, pulled := sp.told, sp.pulled
+	sp.mu.Unlock()
+	if !told {
+		return
 	}
-	return nil
+	select {
+	case <-pulled:
+	case <-ctx.Done():
+	}
+}
+
+// watch returns the cursor to poll with. Before the first listing, and while there is news to
+// be pulled, there is nothing to poll for; when that is over the poll is begun anew.
+func (sp *space) watch() (dbfs.Cursor, bool) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	c := sp.journal.Cursor()
+	sp.unwatched = sp.told || c == (dbfs.Cursor{})
+	return c, !sp.unwatched
 }
 
 // sync is the loop of list, pull, push and rest.
@@ -133,7 +145,7 @@ func (sp *space) step(ctx context.Context, behind *bool) error {
 		if err := sp.list(ctx); err != nil {
 			return err
 		}
-		*behind = true
+		*behind = true // what was listed is of several moments
 	}
 	if *behind {
 		if err := sp.pull(ctx); err != nil {
@@ -169,7 +181,7 @@ func (sp *space) wantsListing() bool {
 	return sp.reset || sp.journal.Cursor() == (dbfs.Cursor{})
 }
 
-// attempted notes how a round went and wakes who waits for a pull.
+// attempted notes how a round went.
 func (sp *space) attempted(err error) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
@@ -182,8 +194,6 @@ func (sp *space) attempted(err error) {
 	default:
 		sp.err, sp.state = err, Waiting
 	}
-	close(sp.pulled)
-	sp.pulled = make(chan struct{})
 }
 
 func (sp *space) setState(st State) {
@@ -197,6 +207,23 @@ const pageEntries = 500
 
 // pull reads the log to its end.
 func (sp *space) pull(ctx context.Context) error {
+	err := sp.readLog(ctx)
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	close(sp.pulled)
+	sp.pulled = make(chan struct{})
+	if err != nil {
+		return err
+	}
+	sp.confirmed, sp.told = sp.s.cfg.Clock(), false
+	if sp.unwatched {
+		sp.unwatched = false
+		poke(sp.s.repoll)
+	}
+	return nil
+}
+
+func (sp *space) readLog(ctx context.Context) error {
 	sp.setState(Pulling)
 	for {
 		page, err := sp.s.cfg.Meta.Log(ctx, sp.journal.NS(), sp.journal.Cursor(), pageEntries)
@@ -213,9 +240,6 @@ func (sp *space) pull(ctx context.Context) error {
 			return err
 		}
 		if !page.More {
-			sp.mu.Lock()
-			defer sp.mu.Unlock()
-			sp.confirmed = sp.s.cfg.Clock()
 			return nil
 		}
 	}
@@ -254,5 +278,5 @@ func (sp *space) list(ctx context.Context) error {
 	sp.reset = false
 	sp.mu.Unlock()
 	sp.receipts.clear()
-	return sp.pull(ctx)
+	return sp.readLog(ctx)
 }

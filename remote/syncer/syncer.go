@@ -60,7 +60,7 @@ type Syncer struct {
 	online  bool
 	asked   bool          // for the list of namespaces
 	polled  error         // why the last poll failed
-	repoll  chan struct{} // cap 1: the set of namespaces has changed
+	repoll  chan struct{} // cap 1: what to poll for has changed
 	run     *running      // nil before Run
 }
 
@@ -201,115 +201,12 @@ func (s *Syncer) gate(ctx context.Context) error {
 	}
 }
 
-// poll holds the long poll: it hears which namespaces moved and lets them pull.
-func (s *Syncer) poll(ctx context.Context) {
-	for failures := 0; ctx.Err() == nil; {
-		if s.gate(ctx) != nil {
-			return
-		}
-		wait, err := s.pollOnce(ctx, s.wantsList() || failures > 0 || !s.isOnline())
-		if err == nil {
-			failures = 0
-		} else if ctx.Err() == nil {
-			wait = max(wait, backoff(failures, s.cfg.MaxBackoff))
-			failures++
-			s.setOnline(false, err)
-			s.cfg.Log.Debug("poll failed", "err", err, "again in", wait)
-		}
-		if wait > 0 {
-			sleep(ctx, wait, s.repoll)
-		}
-	}
-}
-
-// pollOnce asks once. After the server was out of reach it also asks what the account may
-// see, and lets everybody look for what they missed.
-func (s *Syncer) pollOnce(ctx context.Context, anew bool) (wait time.Duration, err error) {
-	if anew {
-		list, err := s.cfg.Meta.Namespaces(ctx)
-		if err != nil {
-			return 0, err
-		}
-		s.cfg.Namespaces(list)
-		s.setOnline(true, nil)
-		for _, sp := range s.all() {
-			sp.look()
-		}
-	}
-	at := make(map[dbfs.NamespaceID]dbfs.Cursor)
-	for _, sp := range s.all() {
-		// Before its first listing a namespace looks for itself.
-		if c := sp.journal.Cursor(); c != (dbfs.Cursor{}) {
-			at[sp.journal.NS()] = c
-		}
-	}
-	if len(at) == 0 {
-		sleep(ctx, time.Second, s.repoll)
-		return 0, nil
-	}
-	pollCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	repolled := make(chan struct{})
-	go func() { // a new namespace, or Kick, ends the poll
-		select {
-		case <-s.repoll:
-			close(repolled)
-			cancel()
-		case <-pollCtx.Done():
-		}
-	}()
-	hint, err := s.cfg.Notifier.Wait(pollCtx, at, s.cfg.PollTime)
-	select {
-	case <-repolled:
-		return 0, ctx.Err()
-	default:
-	}
-	if err != nil {
-		return 0, err
-	}
-	for _, ns := range hint.Changed {
-		s.mu.Lock()
-		sp := s.spaces[ns]
-		s.mu.Unlock()
-		if sp != nil {
-			if err := sp.lookAndWait(ctx, at[ns]); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return hint.Retry, nil
-}
-
 // Refresh asks anew, soon, what the account may see.
 func (s *Syncer) Refresh() {
 	s.mu.Lock()
 	s.asked = true
 	s.mu.Unlock()
 	poke(s.repoll)
-}
-
-// wantsList reports, once, whether somebody asked for a Refresh.
-func (s *Syncer) wantsList() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	asked := s.asked
-	s.asked = false
-	return asked
-}
-
-func (s *Syncer) isOnline() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.online
-}
-
-func (s *Syncer) setOnline(online bool, why error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.online != online {
-		s.cfg.Log.Info("server", "reachable", online, "err", why)
-	}
-	s.online, s.polled = online, why
 }
 
 // backoff returns how long to wait after the given number of failures in a row: anything up
