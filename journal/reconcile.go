@@ -136,8 +136,8 @@ func (r *resolver) write(op dbfs.Op) {
 	n, ok := r.s.node(op.Node)
 	same := ok && op.Content.Equal(n.Content)
 	switch {
-	case !ok: // nothing is left of it but these bytes
-		n = dbfs.Node{ID: op.Node, Kind: dbfs.KindFile, Name: "file " + op.Node.String()[:8], Attr: dbfs.Attr{Mode: 0o644}}
+	case !ok:
+		n = unheardOf(op.Node)
 		r.bringBack(n, dbfs.RootNode, n.Name, op.Content, op.Attr.MTime)
 	case lost(n):
 		r.bringBack(n, n.Parent, n.Name, op.Content, op.Attr.MTime)
@@ -150,6 +150,11 @@ func (r *resolver) write(op dbfs.Op) {
 	default:
 		r.emit(op)
 	}
+}
+
+// unheardOf stands for a file of which nothing is left but the bytes of a pending edit.
+func unheardOf(id dbfs.NodeID) dbfs.Node {
+	return dbfs.Node{ID: id, Kind: dbfs.KindFile, Name: "file " + id.String()[:8], Attr: dbfs.Attr{Mode: 0o644}}
 }
 
 // copyOf turns a write that lost into a new file beside n.
@@ -231,7 +236,9 @@ func (r *resolver) revive(op dbfs.Op) {
 	n, ok := r.s.node(op.Node)
 	live := ok && reachable(r.s, n.ID)
 	switch {
-	case op.Content != nil && (live || !ok || !lost(n) && op.Base.Content != n.Revs.Content):
+	case !ok && op.Content != nil:
+		r.bringBack(unheardOf(op.Node), op.Parent, op.Name, op.Content, op.Time)
+	case op.Content != nil && (live || !lost(n) && op.Base.Content != n.Revs.Content):
 		op.Type, op.Parent, op.Name, op.Attr.MTime = dbfs.OpWrite, dbfs.RootNode, "", n.Attr.MTime
 		r.write(op)
 	case live || !ok:
@@ -275,12 +282,12 @@ func (r *resolver) bringBack(n dbfs.Node, parent dbfs.NodeID, name string, conte
 // reviveDir makes a directory reachable and returns it; where it cannot be brought back,
 // the root.
 func (r *resolver) reviveDir(id dbfs.NodeID) dbfs.NodeID {
-	if reachable(r.s, id) {
-		return id
-	}
 	n, ok := r.s.node(id)
-	if !ok || n.Kind != dbfs.KindDir {
+	switch {
+	case !ok || n.Kind != dbfs.KindDir:
 		return dbfs.RootNode
+	case reachable(r.s, id):
+		return id
 	}
 	parent := dbfs.RootNode
 	if !below(r.s, n.Parent, n.ID) {
@@ -324,11 +331,6 @@ func (r *resolver) follow(from, to dbfs.NodeID) {
 func (r *resolver) emit(op dbfs.Op) {
 	if n, ok := r.s.node(op.Node); ok && op.Type != dbfs.OpCreate {
 		op.Base = n.Revs
-	}
-	if op.Replace != nil {
-		if m, ok := r.s.node(op.Replace.Node); ok {
-			op.Replace = &dbfs.Victim{Node: m.ID, Base: m.Revs}
-		}
 	}
 	e := edit{op: op}
 	r.s.lay(&e)
