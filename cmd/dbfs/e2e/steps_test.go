@@ -208,6 +208,9 @@ func refused(want syscall.Errno, what string, try func(v *device) error) step {
 
 func offline() step { return func(v *device) { v.line.cut() } }
 
+// hung lets requests out and no answer in.
+func hung() step { return func(v *device) { v.line.hang() } }
+
 // online mends the line. The daemon is not told: it finds out by itself.
 func online() step { return func(v *device) { v.line.mend() } }
 
