@@ -65,7 +65,9 @@ func (f *file) nodeLocked() (dbfs.Node, error) {
 	n.Content = f.base // what the name shows may be newer by now
 	if f.draft != nil {
 		n.Attr.MTime = f.mtime
-		n.Content = dbfs.Content{Size: f.draft.Size()} // for stat; its chunks are not known yet
+		if f.draft.Dirty() {
+			n.Content = dbfs.Content{Size: f.draft.Size()} // for stat; its chunks are not known yet
+		}
 	}
 	return n, nil
 }

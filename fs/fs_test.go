@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -55,6 +56,7 @@ func newDrive(t testing.TB, opts ...driveOption) *drive {
 	needFUSE(t)
 	state := t.TempDir()
 	d := &drive{t: t, dir: t.TempDir(), requests: newRequests()}
+	d.must(os.Chmod(filepath.Dir(d.dir), 0o755)) // other users are to reach it
 	log := slog.New(d.requests)
 	cacheOpts := cache.Options{State: state + "/state", Cache: state + "/cache", MinFree: -1, Chunks: &d.chunks, Log: log}
 	cfg := Config{

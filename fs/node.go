@@ -87,7 +87,9 @@ func (fs *FS) attr(n *dbfs.Node, out *fuse.Attr) {
 		out.Mode |= syscall.S_IFDIR
 		out.Nlink = 2
 		out.Size = blockSize
-		mtime = max(mtime, fs.dirTimes.of(n.Ino))
+		if changed, ok := fs.dirTimes.of(n.Ino); ok {
+			mtime = max(mtime, changed)
+		}
 	case dbfs.KindSymlink:
 		out.Mode |= syscall.S_IFLNK
 		out.Size = uint64(len(n.Target))

@@ -14,14 +14,14 @@ type times struct {
 	young, old map[uint64]int64
 }
 
-// of returns nanoseconds; 0: not known.
-func (t *times) of(ino uint64) int64 {
+// of returns nanoseconds; false: not known.
+func (t *times) of(ino uint64) (ns int64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ns, ok := t.young[ino]; ok {
-		return ns
+	if ns, ok = t.young[ino]; !ok {
+		ns, ok = t.old[ino]
 	}
-	return t.old[ino]
+	return ns, ok
 }
 
 func (t *times) set(ino uint64, ns int64) {

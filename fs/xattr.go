@@ -13,8 +13,8 @@ import (
 )
 
 // maxXattrs is how many bytes of names and values a node may carry: what the kernel allows
-// for one value.
-const maxXattrs = 64 << 10
+// for one value, and some.
+const maxXattrs = 68 << 10
 
 // GetXAttr reads one extended attribute.
 func (fs *FS) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {

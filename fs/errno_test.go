@@ -1,0 +1,119 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/dbfs/dbfs"
+)
+
+func wantErrno(t testing.TB, what string, err error, want syscall.Errno) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
+
+func TestErrno(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want syscall.Errno
+	}{
+		{nil, 0},
+		{io.EOF, 0},
+		{dbfs.ErrNotExist, unix.ENOENT},
+		{fmt.Errorf("deep: %w", fmt.Errorf("down: %w", dbfs.ErrNotEmpty)), unix.ENOTEMPTY},
+		{dbfs.ErrOffline, unix.EIO},
+		{dbfs.ErrCorrupt, unix.EIO},
+		{fmt.Errorf("the server does not have it (%v): %w", dbfs.ErrNotExist, dbfs.ErrCorrupt), unix.EIO},
+		{errors.New("whatever"), unix.EIO},
+		{&os.PathError{Op: "open", Path: "body", Err: unix.EMFILE}, unix.ENFILE},
+		{fmt.Errorf("between namespaces: %w", unix.EXDEV), unix.EXDEV},
+		{context.Canceled, unix.EINTR},
+	} {
+		if got := errno(test.err); got != fuse.Status(test.want) {
+			t.Errorf("%v becomes %v, want %v", test.err, got, test.want)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	d := newDrive(t)
+	d.write("file", "x")
+	d.must(os.MkdirAll(d.path("dir/sub"), 0o755))
+	d.must(os.Mkdir(d.path("empty"), 0o755))
+	d.must(os.Symlink("loop", d.path("loop")))
+	d.must(os.Symlink("file", d.path("link")))
+	long, notUTF8 := strings.Repeat("n", 256), "caf\xe9"
+	p := d.path
+	create := func(name string) error {
+		return onlyErr(os.OpenFile(p(name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644))
+	}
+	rename := func(a, b string, flags uint) error {
+		return unix.Renameat2(unix.AT_FDCWD, p(a), unix.AT_FDCWD, p(b), flags)
+	}
+	for _, test := range []struct {
+		what string
+		err  error
+		want syscall.Errno
+	}{
+		{"open what is not there", onlyErr(os.Open(p("nothing"))), unix.ENOENT},
+		{"open below a file", onlyErr(os.Open(p("file/x"))), unix.ENOTDIR},
+		{"open a loop", onlyErr(os.Open(p("loop"))), unix.ELOOP},
+		{"open a directory for writing", onlyErr(os.OpenFile(p("dir"), os.O_WRONLY, 0)), unix.EISDIR},
+		{"create what is there", create("file"), unix.EEXIST},
+		{"create over a link", create("link"), unix.EEXIST},
+		{"create a name of 256 bytes", create(long), unix.ENAMETOOLONG},
+		{"create a name that is not UTF-8", create(notUTF8), unix.EINVAL},
+		{"look up a name that is not UTF-8", onlyErr(os.Stat(p(notUTF8))), unix.ENOENT},
+		{"look up a name of 256 bytes", onlyErr(os.Stat(p(long))), unix.ENAMETOOLONG},
+		{"mkdir what is there", unix.Mkdir(p("file"), 0o755), unix.EEXIST},
+		{"mkdir in nothing", unix.Mkdir(p("nothing/x"), 0o755), unix.ENOENT},
+		{"rmdir a file", unix.Rmdir(p("file")), unix.ENOTDIR},
+		{"rmdir what is not empty", unix.Rmdir(p("dir")), unix.ENOTEMPTY},
+		{"unlink a directory", unix.Unlink(p("dir")), unix.EISDIR},
+		{"unlink nothing", unix.Unlink(p("nothing")), unix.ENOENT},
+		{"rename nothing", rename("nothing", "x", 0), unix.ENOENT},
+		{"rename a directory over a file", rename("empty", "file", 0), unix.ENOTDIR},
+		{"rename a file over a directory", rename("file", "empty", 0), unix.EISDIR},
+		{"rename over a directory that is not empty", rename("empty", "dir", 0), unix.ENOTEMPTY},
+		{"rename a directory into itself", rename("dir", "dir/sub/x", 0), unix.EINVAL},
+		{"rename over something, not replacing", rename("file", "link", unix.RENAME_NOREPLACE), unix.EEXIST},
+		{"rename to a name that is not UTF-8", rename("file", notUTF8, 0), unix.EINVAL},
+		{"exchange", rename("file", "link", unix.RENAME_EXCHANGE), unix.EINVAL}, // not yet
+		{"hard link", unix.Link(p("file"), p("second")), unix.EPERM},
+		{"symlink to nothing", unix.Symlink("", p("s")), unix.ENOENT},
+		{"symlink to what is not UTF-8", unix.Symlink(notUTF8, p("s")), unix.EINVAL},
+		{"fifo", unix.Mkfifo(p("fifo"), 0o644), unix.EPERM},
+		{"device", unix.Mknod(p("null"), unix.S_IFCHR|0o666, 0x103), unix.EPERM},
+		{"socket", unix.Mknod(p("socket"), unix.S_IFSOCK|0o666, 0), unix.EPERM},
+		{"file without a name", onlyErr(unix.Open(d.dir, unix.O_TMPFILE|unix.O_RDWR, 0o600)), unix.EOPNOTSUPP},
+		{"truncate a directory", unix.Truncate(p("dir"), 0), unix.EISDIR},
+		{"readlink of a file", onlyErr(unix.Readlink(p("file"), make([]byte, 10))), unix.EINVAL},
+	} {
+		wantErrno(t, test.what, test.err, test.want)
+	}
+	punch(d)
+	if got := fmt.Sprint(d.names("")); got != "[dir empty file link loop]" {
+		t.Errorf("after many refusals the tree holds %v", got)
+	}
+}
+
+// punch checks that the kinds of fallocate that change bytes are refused, for now.
+func punch(d *drive) {
+	f, err := os.OpenFile(d.path("file"), os.O_RDWR, 0)
+	d.must(err)
+	defer f.Close()
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1)
+	wantErrno(d.t, "punch a hole", err, unix.EOPNOTSUPP)
+	wantErrno(d.t, "zero a range", unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_ZERO_RANGE, 0, 1), unix.EOPNOTSUPP)
+}
