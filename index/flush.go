@@ -141,7 +141,7 @@ func (x *Index) write(f *cut) error {
 	var add *liveSegment
 	if docs := f.mem.view(); docs.size() > f.drop.len() {
 		var err error
-		if add, err = x.writeLive(0, []mergeInput{{memorySource{docs}, f.drop}}); err != nil {
+		if add, err = x.writeLive(context.Background(), 0, []mergeInput{{memorySource{docs}, f.drop}}); err != nil {
 			return err
 		}
 	}
@@ -253,13 +253,13 @@ func carry(from part, now, drop *dead, to part) (*dead, error) {
 }
 
 // writeLive writes a new segment file and opens it. It does not count yet.
-func (x *Index) writeLive(level int, inputs []mergeInput) (*liveSegment, error) {
+func (x *Index) writeLive(ctx context.Context, level int, inputs []mergeInput) (*liveSegment, error) {
 	x.commits.Lock()
 	ref := segmentRef{number: x.nextNumber, level: level}
 	x.nextNumber++
 	x.commits.Unlock()
 	name := filepath.Join(x.dir, ref.fileName())
-	if err := writeSegment(name+".tmp", inputs); err != nil {
+	if err := writeSegment(ctx, name+".tmp", inputs); err != nil {
 		return nil, err
 	}
 	if err := os.Rename(name+".tmp", name); err != nil {

@@ -25,8 +25,11 @@ func (x *Index) merger(ctx context.Context) {
 			if run == nil {
 				break
 			}
-			err := x.mergeRun(run)
+			err := x.mergeRun(ctx, run)
 			x.let(run)
+			if ctx.Err() != nil {
+				return
+			}
 			if err != nil { // not tried again before the next flush
 				x.opt.Log.Warn("merge segments of the search index", "dir", x.dir, "err", err)
 				break
@@ -81,7 +84,7 @@ func (x *Index) let(run *mergeRun) {
 }
 
 // mergeRun writes the merged segment and puts it in the place of the others.
-func (x *Index) mergeRun(run *mergeRun) error {
+func (x *Index) mergeRun(ctx context.Context, run *mergeRun) error {
 	var inputs []mergeInput
 	left := 0
 	for i, s := range run.segments {
@@ -91,7 +94,7 @@ func (x *Index) mergeRun(run *mergeRun) error {
 	var merged *liveSegment
 	if left > 0 {
 		var err error
-		if merged, err = x.writeLive(run.level, inputs); err != nil {
+		if merged, err = x.writeLive(ctx, run.level, inputs); err != nil {
 			x.mu.Lock()
 			defer x.mu.Unlock()
 			if errors.Is(err, dbfs.ErrCorrupt) {

@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -153,7 +154,7 @@ func TestParts(t *testing.T) {
 
 	write := func(t *testing.T, inputs ...mergeInput) *segment {
 		name := filepath.Join(t.TempDir(), "x.seg")
-		if err := writeSegment(name, inputs); err != nil {
+		if err := writeSegment(context.Background(), name, inputs); err != nil {
 			t.Fatal(err)
 		}
 		s, err := openSegment(name, cache)
@@ -205,7 +206,7 @@ func TestSegmentDamage(t *testing.T) {
 	m, _ := buildMemory(rand.New(rand.NewPCG(3, 4)), 0, 30)
 	dir := t.TempDir()
 	name := filepath.Join(dir, "x.seg")
-	if err := writeSegment(name, []mergeInput{{memorySource{m.view()}, nil}}); err != nil {
+	if err := writeSegment(context.Background(), name, []mergeInput{{memorySource{m.view()}, nil}}); err != nil {
 		t.Fatal(err)
 	}
 	good, err := os.ReadFile(name)
@@ -316,7 +317,7 @@ func TestSeek(t *testing.T) {
 func FuzzSegment(f *testing.F) {
 	m, _ := buildMemory(rand.New(rand.NewPCG(3, 4)), 0, 3)
 	name := filepath.Join(f.TempDir(), "x.seg")
-	if err := writeSegment(name, []mergeInput{{memorySource{m.view()}, nil}}); err != nil {
+	if err := writeSegment(context.Background(), name, []mergeInput{{memorySource{m.view()}, nil}}); err != nil {
 		f.Fatal(err)
 	}
 	good, err := os.ReadFile(name)

@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -28,14 +29,14 @@ type mergeInput struct {
 }
 
 // writeSegment writes what the inputs hold, in order of their bounds, to a new file and
-// syncs it. The documents keep their numbers.
-func writeSegment(name string, inputs []mergeInput) (err error) {
+// syncs it. The documents keep their numbers. When ctx ends it gives up.
+func writeSegment(ctx context.Context, name string, inputs []mergeInput) (err error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("write segment: %w", err)
 	}
 	w := newSegmentWriter(f, inputs)
-	if err = w.run(); err == nil {
+	if err = w.run(ctx); err == nil {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
@@ -76,13 +77,13 @@ func newSegmentWriter(f *os.File, inputs []mergeInput) *segmentWriter {
 	return w
 }
 
-func (w *segmentWriter) run() error {
+func (w *segmentWriter) run(ctx context.Context) error {
 	w.out.write([]byte(segmentMagic))
 	w.listAt = w.out.pos()
 	if err := w.findDrops(); err != nil {
 		return err
 	}
-	if err := w.merge(); err != nil {
+	if err := w.merge(ctx); err != nil {
 		return err
 	}
 	w.endBlock()
@@ -133,7 +134,7 @@ func (w *segmentWriter) findDrops() error {
 }
 
 // merge walks the keys of all inputs together and writes one list for each.
-func (w *segmentWriter) merge() error {
+func (w *segmentWriter) merge(ctx context.Context) error {
 	heads := make([]*termHead, len(w.inputs))
 	for i, in := range w.inputs {
 		heads[i] = pull(in.source)
@@ -141,7 +142,10 @@ func (w *segmentWriter) merge() error {
 		heads[i].next()
 	}
 	var key []byte
-	for {
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		least := -1
 		for i, h := range heads {
 			if h.err != nil {
