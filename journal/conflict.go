@@ -20,14 +20,26 @@ const (
 
 // suffix matches what conflictName adds, so that a conflict of a conflict replaces it
 // instead of nesting.
-var suffix = regexp.MustCompile(` \((?:conflicted copy|name conflict), [^()]* \d{4}-\d{2}-\d{2}(?: \d+)?\)(\.[^. ()]*)?$`)
+var suffix = regexp.MustCompile(` \((?:conflicted copy|name conflict), ([^()]*) (\d{4}-\d{2}-\d{2})(?: \d+)?\)(\.[^. ()]*)?$`)
+
+// ConflictOf takes apart a name that reconciling gave, here or on another device: what the
+// file was called, on which device, and the day. false: it is a name like any other.
+func ConflictOf(name string) (original, device string, day time.Time, ok bool) {
+	m := suffix.FindStringSubmatchIndex(name)
+	if m == nil {
+		return "", "", time.Time{}, false
+	}
+	part := func(i int) string { return name[max(m[2*i], 0):max(m[2*i+1], 0)] }
+	day, err := time.Parse(time.DateOnly, part(2))
+	return name[:m[0]] + part(3), part(1), day, err == nil
+}
 
 // conflictName returns the name that a file called name gets when it has to step aside:
 // "stem (conflicted copy, DEVICE 2026-05-01).ext", with a number from the second try on.
 // A dotfile has the suffix at its end. The result is never longer than dbfs.MaxName.
 func conflictName(name, what, device string, when time.Time, try int) string {
 	for suffix.MatchString(name) {
-		name = suffix.ReplaceAllString(name, "$1")
+		name = suffix.ReplaceAllString(name, "$3")
 	}
 	stem, ext := splitExt(name)
 	tail := fmt.Sprintf(" (%s, %s %s", what, cleanDevice(device), when.UTC().Format(time.DateOnly))

@@ -76,3 +76,21 @@ func TestConflictNamesAreNames(t *testing.T) {
 		}
 	})
 }
+
+func TestConflictOf(t *testing.T) {
+	day := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	for _, name := range []string{"plan.txt", "plan", ".profile", "a.tar.gz", "naïve (draft).md"} {
+		for try := 1; try < 4; try++ {
+			given := conflictName(name, conflictedCopy, "ana's laptop", day.Add(time.Hour), try)
+			original, device, when, ok := ConflictOf(given)
+			if !ok || original != name || device != "ana's laptop" || !when.Equal(day) {
+				t.Errorf("ConflictOf(%q) = %q, %q, %v, %v", given, original, device, when, ok)
+			}
+		}
+	}
+	for _, name := range []string{"", "plan.txt", "plan (copy).txt", "plan (conflicted copy, x 2026-13-45).txt", "(conflicted copy, x 2026-05-01)"} {
+		if original, _, _, ok := ConflictOf(name); ok {
+			t.Errorf("ConflictOf(%q) takes it for a conflict of %q", name, original)
+		}
+	}
+}
