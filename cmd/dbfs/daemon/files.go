@@ -117,31 +117,6 @@ func (d *Daemon) list(ctx context.Context, sp *space, dir dbfs.Node, path string
 	return nil
 }
 
-// Conflicts lists the conflicted copies, oldest first. One that somebody has removed or
-// renamed is resolved.
-func (d *Daemon) Conflicts(context.Context) ([]control.Conflict, error) {
-	var all []control.Conflict
-	for _, sp := range d.all() {
-		for _, notice := range sp.journal.Notices() {
-			n, err := sp.journal.Node(notice.Node)
-			if errors.Is(err, dbfs.ErrNotExist) || err == nil && n.Name != notice.Became {
-				if err := sp.journal.Resolved(notice.Node); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			c := control.Conflict{Time: notice.Time, Size: n.Content.Size, Device: d.set.Device}
-			c.Path, _ = d.drivePath(sp, n.ID)
-			c.Original, _ = d.drivePath(sp, notice.Other)
-			all = append(all, c)
-		}
-	}
-	return all, nil
-}
-
 // temporary reports whether an error ends by itself when the server can be reached.
 func temporary(err error) bool {
 	return errors.Is(err, dbfs.ErrOffline) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
