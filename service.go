@@ -23,7 +23,7 @@ type Meta interface {
 	Log(ctx context.Context, ns NamespaceID, after Cursor, limit int) (LogPage, error)
 
 	// Tree lists the nodes that are not deleted, in order of NodeID, starting after the
-	// given one (RootNode: at the beginning; the root itself is not listed). It reads the
+	// given one (RootNode: at the beginning; the root comes first if it was ever changed). It reads the
 	// present, so a listing that took a while is made whole by applying the log from
 	// the first page's Cursor on.
 	Tree(ctx context.Context, ns NamespaceID, after NodeID, limit int) (TreePage, error)

@@ -112,7 +112,7 @@ func refusalToSharer(r *dbfs.RefusedError) error {
 // What a page holds at most, beside the caller's limit: whole batches until the nodes weigh
 // pageWeight, read in steps small enough for the largest nodes.
 const (
-	pageWeight  = 4 << 20
+	pageWeight  = 2 << 20
 	pageStep    = 64
 	defaultPage = 1000
 )
