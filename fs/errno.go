@@ -3,7 +3,6 @@ package fs
 import (
 	"context"
 	"errors"
-	"io"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -26,6 +25,9 @@ var errnos = []struct {
 	err   error
 	errno syscall.Errno
 }{
+	// First, as they may wrap what the network or the disk said, which is not the answer.
+	{dbfs.ErrOffline, syscall.EIO},
+	{dbfs.ErrCorrupt, syscall.EIO},
 	{dbfs.ErrNotExist, syscall.ENOENT},
 	{dbfs.ErrExist, syscall.EEXIST},
 	{dbfs.ErrNotEmpty, syscall.ENOTEMPTY},
@@ -45,7 +47,7 @@ var errnos = []struct {
 }
 
 func errno(err error) fuse.Status {
-	if err == nil || errors.Is(err, io.EOF) {
+	if err == nil {
 		return fuse.OK
 	}
 	for _, e := range errnos {

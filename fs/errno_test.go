@@ -29,7 +29,9 @@ func TestErrno(t *testing.T) {
 		want syscall.Errno
 	}{
 		{nil, 0},
-		{io.EOF, 0},
+		{fmt.Errorf("%w: the connection: %w", dbfs.ErrOffline, io.EOF), unix.EIO}, // not the end of the file
+		{fmt.Errorf("%w: dial: %w", dbfs.ErrOffline, unix.ECONNREFUSED), unix.EIO},
+		{fmt.Errorf("%w: %w", dbfs.ErrOffline, context.Canceled), unix.EIO},
 		{dbfs.ErrNotExist, unix.ENOENT},
 		{fmt.Errorf("deep: %w", fmt.Errorf("down: %w", dbfs.ErrNotEmpty)), unix.ENOTEMPTY},
 		{dbfs.ErrOffline, unix.EIO},

@@ -91,7 +91,7 @@ func (f *file) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 	} else {
 		n, err = body.ReadAt(ctx, p, off)
 	}
-	if errors.Is(err, io.EOF) {
+	if err == io.EOF { // by itself: a lost connection's is wrapped, and no end of the file
 		err = nil
 	}
 	return n, err
