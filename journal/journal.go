@@ -107,10 +107,13 @@ func Open(cfg Config) (*Journal, error) {
 // start loads the journal and finishes what a crash may have cut short. What of that fails
 // now, for want of space perhaps, is tried again later.
 func (j *Journal) start() error {
-	if err := j.giveRootIno(); err != nil {
+	if err := j.begin(); err != nil {
 		return err
 	}
 	if err := j.load(); err != nil {
+		return err
+	}
+	if err := j.stampEdits(); err != nil {
 		return err
 	}
 	if err := errors.Join(j.clearEdits(), j.reconcileIfDue(newLooks())); err != nil {
@@ -120,8 +123,8 @@ func (j *Journal) start() error {
 	return nil
 }
 
-// giveRootIno sees to it, once, that the root has an inode number.
-func (j *Journal) giveRootIno() error {
+// begin writes down, once, where a new journal's counts begin and the root's inode number.
+func (j *Journal) begin() error {
 	var st logState
 	err := j.cfg.KV.View(func(txn dbfs.Txn) (err error) {
 		st, err = j.log.state(txn)
@@ -130,6 +133,7 @@ func (j *Journal) giveRootIno() error {
 	if err != nil || st.rootIno != 0 {
 		return err
 	}
+	firstNumbers(&st, j.cfg.Clock().UnixMilli())
 	if st.rootIno = j.cfg.RootIno; st.rootIno == 0 {
 		take, err := j.cfg.Inodes(1)
 		if err != nil {

@@ -174,8 +174,8 @@ func (r *resolver) copyOf(op dbfs.Op, n dbfs.Node) {
 func (r *resolver) move(op dbfs.Op) {
 	n, ok := r.s.node(op.Node)
 	switch {
-	case !ok:
-		return
+	case !ok || lost(n):
+		return // what it held is not here to be brought back
 	case !reachable(r.s, n.ID):
 		r.bringBack(n, op.Parent, op.Name, nil, 0)
 		return
@@ -241,7 +241,7 @@ func (r *resolver) revive(op dbfs.Op) {
 	case op.Content != nil && (live || !lost(n) && op.Base.Content != n.Revs.Content):
 		op.Type, op.Parent, op.Name, op.Attr.MTime = dbfs.OpWrite, dbfs.RootNode, "", n.Attr.MTime
 		r.write(op)
-	case live || !ok:
+	case live || !ok || lost(n) && op.Content == nil:
 	default:
 		r.bringBack(n, op.Parent, op.Name, op.Content, n.Attr.MTime)
 	}
@@ -259,10 +259,7 @@ func (r *resolver) bringBack(n dbfs.Node, parent dbfs.NodeID, name string, conte
 	}
 	op := dbfs.Op{Type: dbfs.OpRevive, Node: n.ID, Parent: r.reviveDir(parent), Name: name, Content: content, Time: r.time}
 	if _, known := r.s.node(n.ID); !known || lost(n) {
-		if content == nil && n.Kind == dbfs.KindFile {
-			return n.ID // moved, not written: what it held is not ours to bring
-		}
-		op.Type, op.Node, op.Kind, op.Attr, op.Target, op.Ino = dbfs.OpCreate, r.newNode(), n.Kind, n.Attr, n.Target, n.Ino
+		op.Type, op.Node, op.Kind, op.Attr, op.Target = dbfs.OpCreate, r.newNode(), n.Kind, n.Attr, n.Target
 		if content != nil {
 			op.Attr.MTime = mtime
 		}

@@ -508,7 +508,7 @@ func TestReconcileRevive(t *testing.T) {
 		{"with bytes, not listed any more", bytes, func(g *ground) { g.unlist("f") }, "create | d/ e/ e/n=5 e/s/ g=2 | revived follow"},
 		{"not listed any more", place, func(g *ground) { g.unlist("f") }, "| d/ e/ e/s/ g=2 |"},
 		{"a directory, not listed any more", func(g *ground) dbfs.Op { return g.opRevive("s", "d", "s", nil) },
-			func(g *ground) { g.unlist("s") }, "create | d/ d/f=1 d/s/ e/ g=2 | revived follow"},
+			func(g *ground) { g.unlist("s") }, "| d/ d/f=1 e/ g=2 |"},
 	})
 }
 

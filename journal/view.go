@@ -233,9 +233,22 @@ func (s *snapshot) set(n dbfs.Node) {
 		s.mendName(place{old.Parent, old.Name})
 	}
 	s.mendTreeName(n.ID)
-	if !n.Deleted && !n.IsRoot() {
-		s.putName(place{n.Parent, n.Name}, n.ID)
+	at := place{n.Parent, n.Name}
+	if n.Deleted || n.IsRoot() || n.Revs.Place != dbfs.SelfRev && s.takenHere(at) {
+		return
 	}
+	s.putName(at, n.ID)
+}
+
+// takenHere reports whether a pending edit put a node at a place: as long as it has not been
+// reconciled with what another device put there, it hides that.
+func (s *snapshot) takenHere(at place) bool {
+	id, ok := s.view.names[at.parent][at.name]
+	if !ok || id == nobody {
+		return false
+	}
+	n := s.view.nodes[id]
+	return n.Revs.Place == dbfs.SelfRev && holds(n, at)
 }
 
 // drop takes a node that no pending edit touches any more out of the view.
