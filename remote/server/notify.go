@@ -196,5 +196,6 @@ func (w *waiter) changed(ctx context.Context, ns dbfs.NamespaceID, role dbfs.Rol
 	}
 	head, err := w.se.s.head(ctx, ns)
 	at := w.at[ns]
-	return head.Epoch != at.Epoch || head.JID > at.JID, err
+	// A cursor beyond the head is of a log that was restored to an older state.
+	return head.Epoch != at.Epoch || head.JID != at.JID, err
 }
