@@ -9,6 +9,11 @@ import (
 	"github.com/dbfs/dbfs/journal"
 )
 
+// maxRefusals is how often in a row batches may be refused, each reconciled with all that the
+// log brought, before this device's tree is taken to be wrong: the server may have been
+// restored from a copy, and its log been continued another way.
+const maxRefusals = 5
+
 // push commits batches until nothing is left that may be sent.
 func (sp *space) push(ctx context.Context) error {
 	sp.mu.Lock()
@@ -32,8 +37,9 @@ func (sp *space) push(ctx context.Context) error {
 		}
 		if !refused {
 			refusals = 0
-		} else if refusals++; refusals > 5 {
-			return fmt.Errorf("the server goes on refusing an edit of namespace %s: %w", sp.journal.NS(), dbfs.ErrBusy)
+		} else if refusals++; refusals > maxRefusals {
+			sp.listAnew()
+			return fmt.Errorf("the server goes on refusing edits of namespace %s that fit what its log says; its tree will be listed anew: %w", sp.journal.NS(), dbfs.ErrBusy)
 		}
 	}
 }
@@ -78,10 +84,7 @@ func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool
 		sp.receipts.drop(need.Chunks)
 		return true, fmt.Errorf("%w; uploading them again: %w", err, dbfs.ErrOffline)
 	case errors.Is(err, dbfs.ErrReset):
-		sp.mu.Lock()
-		sp.reset = true
-		sp.mu.Unlock()
-		return false, fmt.Errorf("commit: %w", err)
+		sp.listAnew()
 	}
 	return false, fmt.Errorf("commit: %w", err)
 }

@@ -181,6 +181,13 @@ func (sp *space) wantsListing() bool {
 	return sp.reset || sp.journal.Cursor() == (dbfs.Cursor{})
 }
 
+// listAnew makes the next step begin with a listing.
+func (sp *space) listAnew() {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.reset = true
+}
+
 // attempted notes how a round went.
 func (sp *space) attempted(err error) {
 	sp.mu.Lock()
@@ -228,9 +235,7 @@ func (sp *space) readLog(ctx context.Context) error {
 	for {
 		page, err := sp.s.cfg.Meta.Log(ctx, sp.journal.NS(), sp.journal.Cursor(), pageEntries)
 		if errors.Is(err, dbfs.ErrReset) {
-			sp.mu.Lock()
-			sp.reset = true
-			sp.mu.Unlock()
+			sp.listAnew()
 			return sp.list(ctx)
 		}
 		if err != nil {
