@@ -170,6 +170,7 @@ type device struct {
 	meta    *server.Session
 	kv      *failingKV
 	ns      dbfs.NamespaceID
+	later   time.Duration // than worldTime, by its clock
 	rng     *rand.Rand
 	j       *Journal
 	listing *listing
@@ -204,7 +205,7 @@ func (d *device) open() {
 	check(d.t, err)
 	d.j, err = Open(Config{
 		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns), Device: d.meta.Device(), Name: d.name,
-		Inodes: inodes.Reserve, Clock: func() time.Time { return worldTime }, NewID: d.newID,
+		Inodes: inodes.Reserve, Clock: func() time.Time { return worldTime.Add(d.later) }, NewID: d.newID,
 		Observe: func(c []Change) { d.changes = append(d.changes, c...) },
 		Log:     slog.New(&noticeHandler{d}),
 	})
