@@ -50,7 +50,6 @@ func testDir(t *testing.T) string {
 type crashing struct {
 	t     *testing.T
 	dir   string
-	store *store
 	lines *os.File
 	edits map[[2]int]dbfs.Content // file and version: recorded and not settled
 	next  int                     // version
