@@ -90,14 +90,18 @@ func (fs *FS) handle(fh uint64) *handle {
 
 // Create makes a file and opens it.
 func (fs *FS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	writer := in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY
 	sp, n, err := fs.create(in.NodeId, name, journal.NewNode{
-		Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid},
+		Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid}, Held: writer,
 	})
 	if err != nil {
 		return fs.status(err)
 	}
 	fs.entry(&n, &out.EntryOut)
-	out.Fh = fs.open(sp, n, in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY)
+	out.Fh = fs.open(sp, n, writer)
+	if writer {
+		sp.journal.Release(n.ID) // the handle has a hold of its own
+	}
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	return fuse.OK
 }

@@ -21,6 +21,7 @@ type editor struct {
 	takeIno func() uint64
 	dirty   bool          // the journal in memory is ahead of the database
 	deleted []dbfs.NodeID // held nodes that the user deletes
+	held    []dbfs.NodeID // made to be written to
 }
 
 // opReserve is how many op numbers one write sets aside. What a crash leaves unused is lost,
@@ -62,6 +63,9 @@ func (j *Journal) edit(take func() uint64, fn func(*editor) error) (changes []Ch
 	case err == nil:
 		for _, id := range ed.deleted {
 			j.open[id].deleted = true
+		}
+		for _, id := range ed.held {
+			j.hold(id)
 		}
 		j.hasMoved()
 	}
@@ -149,6 +153,7 @@ type NewNode struct {
 	Kind   dbfs.Kind
 	Attr   dbfs.Attr
 	Target string // of a symlink
+	Held   bool   // as by Hold from the beginning, so that a file is not sent before it is written
 }
 
 // Create makes a file (empty), directory or symlink.
@@ -180,6 +185,9 @@ func (j *Journal) Create(parent dbfs.NodeID, name string, what NewNode) (dbfs.No
 			return err
 		}
 		made, _ = ed.node(op.Node)
+		if what.Held {
+			ed.held = append(ed.held, op.Node)
+		}
 		return nil
 	})
 	return made, err
@@ -504,6 +512,10 @@ type hold struct {
 func (j *Journal) Hold(id dbfs.NodeID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.hold(id)
+}
+
+func (j *Journal) hold(id dbfs.NodeID) {
 	if j.open[id] == nil {
 		j.open[id] = new(hold)
 	}

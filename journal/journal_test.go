@@ -86,3 +86,44 @@ func TestTwoDevices(t *testing.T) {
 		t.Fatalf("reconciling changed something: %q", got)
 	}
 }
+
+func TestHeldFromTheBeginning(t *testing.T) {
+	h := newHost(t)
+	alice := newDevice(t, h, 0, h.namespace(t), 1)
+	alice.settle()
+	n := alice.make("a", NewNode{Kind: dbfs.KindFile, Attr: file.Attr, Held: true})
+	all := func(*dbfs.Op) bool { return true }
+	if b, err := alice.j.Batch(all); b != nil || err != nil {
+		t.Fatalf("a file that is being written is sent: %+v, %v", b, err)
+	}
+	_, err := alice.j.Write(n.ID, n.Content, bytesOf(1), 1)
+	check(t, err)
+	alice.j.Release(n.ID)
+	b, err := alice.j.Batch(all)
+	check(t, err)
+	if b == nil || len(b.Ops) != 1 || b.Ops[0].Type != dbfs.OpCreate || b.Ops[0].Content.Size != 1 {
+		t.Fatalf("a new file is sent as %+v, want one create with its bytes", b)
+	}
+}
+
+func TestRenumber(t *testing.T) {
+	h := newHost(t)
+	alice := newDevice(t, h, 0, h.namespace(t), 1)
+	alice.settle()
+	alice.put("a", 1)
+	all := func(*dbfs.Op) bool { return true }
+	last := uint64(0)
+	for range 3 {
+		b, err := alice.j.Batch(all)
+		check(t, err)
+		if b == nil || b.Seq <= last || last > 0 && b.Seq < 2*last {
+			t.Fatalf("batch %+v after one numbered %d", b, last)
+		}
+		last = b.Seq
+		check(t, alice.j.Renumber())
+	}
+	alice.open() // the number is remembered
+	if b, err := alice.j.Batch(all); err != nil || b == nil || b.Seq < 2*last {
+		t.Fatalf("batch %+v, %v after a restart and one numbered %d", b, err, last)
+	}
+}
