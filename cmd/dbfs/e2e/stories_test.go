@@ -240,8 +240,8 @@ func unreadable(path string, size int64) step {
 		start := time.Now()
 		refused(unix.EIO, "read "+path, func(v *device) error {
 			b, err := os.ReadFile(v.at(path))
-			if err != nil && len(b) > 0 {
-				v.t.Errorf("%s: read %d bytes of %s that are not here", v.name, len(b), path)
+			if err == nil || len(b) > 0 {
+				v.t.Errorf("%s: read %s of %s, which is not here", v.name, brief(b), path)
 			}
 			return err
 		})(v)
