@@ -141,12 +141,13 @@ func abortConnection(m mountPoint) error {
 	return nil
 }
 
-// dead reports whether nobody serves a mount any more. One that hangs is not dead.
+// dead reports whether nobody serves a mount any more. One that hangs is not dead. It asks for
+// the one thing that the kernel never answers by itself: a stat would succeed from its cache.
 func dead(m mountPoint) bool {
 	gone := make(chan bool, 1)
 	go func() {
-		_, err := os.Stat(m.dir)
-		gone <- errors.Is(err, unix.ENOTCONN)
+		var st unix.Statfs_t
+		gone <- errors.Is(unix.Statfs(m.dir, &st), unix.ENOTCONN)
 	}()
 	select {
 	case is := <-gone:
