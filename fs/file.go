@@ -348,18 +348,18 @@ func (f *file) enter(writer bool) bool {
 	return true
 }
 
-// leave counts one handle less. What a writer wrote is recorded, and after the last one it
-// may be sent; after the last handle the file is closed, and read says whether a body was read.
+// leave counts one handle less. What the last writer wrote is recorded and may be sent; after
+// the last handle the file is closed, and read says whether a body was read.
+//
+// While others write nothing is recorded: the kernel sends the end of a handle some time
+// after the close, when the next writer may be half way through.
 func (f *file) leave(writer bool) (closed, read bool, err error) {
-	if writer { // while it counts, so that nobody closes the file under it
+	if f.lastWriter(writer) { // while its handle counts, so that nobody closes the file under it
 		err = f.seal(context.Background())
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.handles--
-	if writer {
-		f.writers--
-	}
 	if f.writers == 0 && f.held {
 		f.held = false
 		f.space.journal.Release(f.id)
@@ -369,6 +369,18 @@ func (f *file) leave(writer bool) (closed, read bool, err error) {
 	}
 	f.closed = true
 	return true, f.body != nil, errors.Join(err, f.close())
+}
+
+// lastWriter counts one writer less, and reports whether it was the last and left something
+// to be recorded.
+func (f *file) lastWriter(writer bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !writer {
+		return false
+	}
+	f.writers--
+	return f.writers == 0 && f.unsealed()
 }
 
 // unsealed reports whether there are bytes that are nowhere but in the draft. Called with mu

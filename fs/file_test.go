@@ -307,6 +307,25 @@ func TestReplaceWhileOpen(t *testing.T) {
 	d.wantRead("old", "new bytes")
 }
 
+// What is half written is nobody's version of the file: a handle that ends late, or a truncate,
+// does not record it.
+func TestNobodyRecordsWhatAnotherWrites(t *testing.T) {
+	d := newDrive(t)
+	d.write("file", "the old text")
+	f, err := os.OpenFile(d.path("file"), os.O_WRONLY|os.O_TRUNC, 0)
+	d.must(err)
+	_, err = f.WriteString("half of the")
+	d.must(err)
+	d.must(os.Truncate(d.path("file"), 4))
+	if n, err := d.root.Lookup("file"); err != nil || n.Content.Size != int64(len("the old text")) {
+		t.Errorf("while it is written the file is recorded with %d bytes, %v", n.Content.Size, err)
+	}
+	d.must(f.Close())
+	if n, err := d.root.Lookup("file"); err != nil || n.Content.Size != 4 {
+		t.Errorf("after close the file is recorded with %d bytes, %v", n.Content.Size, err)
+	}
+}
+
 func TestOpenForWritingDoesNotWrite(t *testing.T) {
 	d := newDrive(t)
 	d.write("f", "as it was")
