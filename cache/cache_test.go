@@ -807,6 +807,25 @@ func TestUnpinWhileADraftHolds(t *testing.T) {
 	w.clean(1000)
 }
 
+func TestUnpinManySmallOnes(t *testing.T) {
+	w := newWorld(t, nil)
+	all := dbfs.Content{}
+	for i := range 40 {
+		c := w.make(file(i), random(SmallSize))
+		all.Chunks, all.Size = append(all.Chunks, c.Chunks...), all.Size+c.Size
+	}
+	var refs []dbfs.ChunkRef
+	w.mu.Lock()
+	for _, id := range all.Chunks {
+		delete(w.needed, id)
+		refs = append(refs, dbfs.ChunkRef{ID: id, Len: SmallSize})
+	}
+	w.mu.Unlock()
+	w.check(w.c.Unpin(refs))
+	w.unsent(0)
+	w.clean(40 * SmallSize)
+}
+
 func TestUnsentBudget(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Unsent = 2 * dbfs.ChunkSize })
 	one := w.make(file(1), random(dbfs.ChunkSize))

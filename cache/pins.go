@@ -220,8 +220,9 @@ func distinct(refs []dbfs.ChunkRef) []dbfs.ChunkRef {
 	return once
 }
 
-// unpinRun chunks share the transactions of their small ones: at most 1 MiB of values.
-const unpinRun = 16
+// unpinRun chunks share the transactions of their small ones: at most 512 KiB of values, which
+// the book of clean bytes takes at once.
+const unpinRun = 8
 
 // unpin returns how many bytes became clean.
 func (c *Cache) unpin(refs []dbfs.ChunkRef) (int64, error) {
