@@ -54,10 +54,10 @@ var plans = []plan{
 
 // regressions are seeds that once failed, by plan.
 var regressions = map[string][]uint64{
-	"long":                 {100062},          // a file replaced while another's write to it had been pulled and not reconciled
-	"alone through resets": {501187, 9001598}, // a move and a delete that were both taken before the log was cut off; a create that was not
-	"disks":                {500188},          // a name taken here and there, not reconciled, seen differently after a restart
-	"resets":               {500950},          // an unlisted directory made anew, and then revived by another under its old number
+	"long":                 {100062},                   // a file replaced while another's write to it had been pulled and not reconciled
+	"alone through resets": {501187, 9001598, 9002043}, // a move and a delete that were both taken before the log was cut off; a create that was not; a write and a delete that were
+	"disks":                {500188},                   // a name taken here and there, not reconciled, seen differently after a restart
+	"resets":               {500950},                   // an unlisted directory made anew, and then revived by another under its old number
 	"restores":             {500220},
 }
 
@@ -106,13 +106,10 @@ func runHistory(t *testing.T, h *host, p plan, seed uint64) {
 		t: t, plan: p, h: h, ns: h.namespace(t), rng: rand.New(rand.NewPCG(seed, 99)),
 		written: make(map[int]string), seen: make(map[int]bool), epoch: 1,
 	}
+	done := false
 	defer func() {
-		if t.Failed() {
+		if t.Failed() || !done {
 			t.Logf("plan %q, seed %d; it went like this:\n%s", p.name, seed, strings.Join(hi.trace, "\n"))
-			if r := recover(); r != nil {
-				panic(r)
-			}
-			t.FailNow()
 		}
 	}()
 	for i := range p.devices {
@@ -127,6 +124,9 @@ func runHistory(t *testing.T, h *host, p plan, seed uint64) {
 		hi.step(hi.devices[hi.rng.IntN(p.devices)])
 	}
 	hi.peace()
+	if done = true; t.Failed() {
+		t.FailNow()
+	}
 }
 
 func (hi *history) log(d *device, format string, args ...any) {
@@ -151,7 +151,8 @@ func (hi *history) step(d *device) {
 	if alone {
 		before = d.show(true)
 	}
-	edited := false
+	edited, restarted := false, false
+	seen, at := d.nodes(), d.j.Cursor()
 	switch n := hi.rng.IntN(100); {
 	case n < 50 && i < hi.plan.active:
 		edited = true
@@ -161,6 +162,7 @@ func (hi *history) step(d *device) {
 	case n < 88:
 		hi.pull(d)
 	case n < 94 && hi.plan.crashes:
+		restarted = true
 		hi.crash(d)
 	case n < 97 && hi.plan.resets:
 		hi.log(d, "finds the log cut off")
@@ -170,6 +172,11 @@ func (hi *history) step(d *device) {
 	case hi.plan.disks:
 		d.kv.left = hi.rng.IntN(5)
 		hi.log(d, "has a disk that fails after %d updates", d.kv.left)
+	}
+	if !restarted && at != (dbfs.Cursor{}) {
+		if d.told(seen, d.changes[changes:]); hi.t.Failed() {
+			hi.t.FailNow()
+		}
 	}
 	if alone && i == 0 && !edited {
 		hi.unchanged(d, before, changes)
@@ -463,8 +470,12 @@ func (hi *history) peace() {
 	hi.nothingInvented()
 	if hi.plan.active == 1 || hi.plan.apart { // P5
 		for _, d := range hi.devices {
-			if len(d.noticed) > 0 {
-				hi.t.Errorf("nobody was in the way of %s, but: %q", d.name, d.noticed)
+			told := d.noticed
+			if hi.plan.resets { // what was written and deleted in a batch that was cut off is made and deleted again
+				told = slices.DeleteFunc(told, func(s string) bool { return strings.Contains(s, "what="+string(NoticeRevive)) })
+			}
+			if len(told) > 0 {
+				hi.t.Errorf("nobody was in the way of %s, but: %q", d.name, told)
 			}
 		}
 	}

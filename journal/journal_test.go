@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/dbfs/dbfs"
@@ -125,5 +126,58 @@ func TestRenumber(t *testing.T) {
 	alice.open() // the number is remembered
 	if b, err := alice.j.Batch(all); err != nil || b == nil || b.Seq < 2*last {
 		t.Fatalf("batch %+v, %v after a restart and one numbered %d", b, err, last)
+	}
+}
+
+// As soon as the log has been read, before anything is sent, the view is one that makes sense.
+func TestSeenAfterPull(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		local, remote func(d *device)
+		want          string // paths that are seen
+	}{
+		{"made in a directory that is deleted", func(d *device) { d.put("e/n", 5) }, func(d *device) { d.remove("e") }, "d d/f e e/n"},
+		{"moved into a directory that is deleted", func(d *device) { d.move("d/f", "e/f") }, func(d *device) { d.remove("e") }, "d e e/f"},
+		{"a directory deleted that gets something", func(d *device) { d.remove("e") }, func(d *device) { d.put("e/n", 5) }, "d d/f e e/n"},
+		{"two directories moved into each other", func(d *device) { d.move("d", "e/d") }, func(d *device) { d.move("e", "d/e") }, "d d/e d/f"},
+		{"a name taken twice", func(d *device) { d.put("n", 5) }, func(d *device) { d.put("n", 6) },
+			"d d/f e n n (name conflict, alice 2026-05-01)"},
+		{"a directory made twice", func(d *device) { d.make("n", dir); d.put("n/a", 5) }, func(d *device) { d.make("n", dir); d.put("n/b", 6) },
+			"d d/f e n n/a n/b"},
+		{"a file written twice", func(d *device) { d.put("d/f", 5) }, func(d *device) { d.put("d/f", 6) },
+			"d d/f d/f (conflicted copy, alice 2026-05-01) e"},
+		{"a written file moved and deleted follows its copy", func(d *device) { d.put("d/f", 5); d.move("d/f", "g"); d.remove("g") },
+			func(d *device) { d.put("d/f", 6) }, "d d/f e"},
+		{"a written file that is replaced", func(d *device) { d.put("d/f", 5); d.put("n", 7); d.move("n", "d/f") }, func(d *device) { d.put("d/f", 6) },
+			"d d/f d/f (name conflict, alice 2026-05-01) e"},
+		{"written here, deleted there", func(d *device) { d.put("d/f", 5) }, func(d *device) { d.remove("d/f"); d.remove("d") }, "d d/f e"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t)
+			ns := h.namespace(t)
+			alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+			alice.settle()
+			alice.make("d", dir)
+			alice.put("d/f", 1)
+			alice.make("e", dir)
+			alice.settle()
+			bob.settle()
+			c.local(alice)
+			c.remote(bob)
+			bob.settle()
+			before := alice.nodes()
+			alice.changes = nil
+			check(t, alice.pull(100))
+			var paths []string
+			alice.walk(func(p string, n dbfs.Node) { paths = append(paths, p) })
+			if got := strings.Join(paths, " "); got != c.want {
+				t.Errorf("seen: %s\nwant: %s", got, c.want)
+			}
+			alice.told(before, alice.changes)
+			alice.settle()
+			if alice.refused > 0 {
+				t.Errorf("refused %d times after the log had been read", alice.refused)
+			}
+		})
 	}
 }

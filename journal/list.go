@@ -67,11 +67,12 @@ func (l *Listing) Add(nodes []dbfs.Node) error {
 
 func (l *Listing) add(txn dbfs.Txn, n dbfs.Node, take func() uint64) error {
 	if l.again {
-		_, err := l.j.cfg.Tree.Node(txn, n.ID)
-		if errors.Is(err, dbfs.ErrNotExist) {
-			l.added = append(l.added, n.ID)
-		} else if err != nil {
+		shown, err := l.j.cfg.Tree.Node(txn, n.ID)
+		if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
 			return err
+		}
+		if err != nil || shown.Deleted {
+			l.added = append(l.added, n.ID)
 		}
 	}
 	n.Ino = 0

@@ -53,6 +53,33 @@ func TestWrittenAndNotListed(t *testing.T) {
 	}
 }
 
+// A directory that is not listed any more is made anew once, whatever was to go below it.
+func TestMadeAnewOnce(t *testing.T) {
+	h, alice, bob, _ := three(t)
+	alice.make("d/x", dir)
+	alice.make("d/y", dir)
+	alice.settle()
+	bob.settle()
+	alice.put("d/x/1", 5)
+	alice.put("d/y/2", 6)
+	alice.put("d/3", 7)
+	for _, p := range []string{"d/x", "d/y", "d/f", "d"} {
+		bob.remove(p)
+	}
+	bob.settle()
+	h.store.forget(t, alice.ns)
+	alice.settle()
+	bob.settle()
+	for p, want := range map[string]int64{"d/x/1": 5, "d/y/2": 6, "d/3": 7} {
+		if got := bob.at(p).Content.Size; got != want {
+			t.Errorf("%s has %d bytes, want %d", p, got, want)
+		}
+	}
+	if names, err := bob.j.Names(dbfs.RootNode); err != nil || len(names) != 2 {
+		t.Errorf("the root has %v, %v; want d and g", names, err)
+	}
+}
+
 // A restored log uses numbers again. That a revision has the same number does not make it the
 // one that was seen.
 func TestRestoredLogUsesRevisionsAgain(t *testing.T) {

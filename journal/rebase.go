@@ -37,15 +37,15 @@ func (j *Journal) reconcileIfDue(l *looks) error {
 	if !j.owesReconcile() {
 		return nil
 	}
-	take, err := j.cfg.Inodes(j.pending.len())
-	if err != nil {
-		return err
-	}
 	r := &rebase{
-		j: j, old: j.pending, looks: l, takeIno: take, env: j.env(j.pending),
+		j: j, old: j.pending, looks: l, env: j.env(j.pending),
 		follows: make(map[dbfs.NodeID]dbfs.NodeID), beaten: make(map[dbfs.NodeID]dbfs.Revs),
 	}
+	r.env.standIn = r.standIn
 	if err := j.cfg.KV.View(r.resolve); err != nil {
+		return err
+	}
+	if err := r.giveInos(); err != nil {
 		return err
 	}
 	return r.write()
@@ -57,17 +57,18 @@ func (j *Journal) env(all *pending) env {
 		device:    j.cfg.Name,
 		newNode:   j.cfg.NewID,
 		mentioned: func(id dbfs.NodeID) bool { return len(all.byNode[id]) > 0 },
+		standIn:   func(id dbfs.NodeID) dbfs.NodeID { return id },
 	}
 }
 
 // rebase carries what one resolved edit means for those after it, and all that is to be
 // written in the end.
 type rebase struct {
-	*snapshot
+	*snapshot // what the outcome is laid over
 	*looks
 	j       *Journal
+	was     *snapshot // as it is shown
 	old     *pending
-	takeIno func() uint64
 	env     env
 	follows map[dbfs.NodeID]dbfs.NodeID
 	beaten  map[dbfs.NodeID]dbfs.Revs
@@ -85,25 +86,45 @@ type number struct {
 
 func (r *rebase) resolve(txn dbfs.Txn) error {
 	j := r.j
-	r.snapshot = j.snapshot(txn)
-	r.snapshot.dirs = make(map[dbfs.NodeID]dbfs.Node)
+	r.was = j.snapshot(txn)
 	for e := range r.old.all() {
-		r.remember(r.snapshot, about(&e.op)...)
+		r.remember(r.was, about(&e.op)...)
 	}
 	j.view, j.pending = newView(), newPending()
-	r.snapshot.view = j.view
+	r.snapshot = j.snapshot(txn)
+	r.snapshot.dirs = make(map[dbfs.NodeID]dbfs.Node)
 	for e := range r.old.all() {
 		if err := r.edit(e); err != nil {
 			return err
 		}
 	}
-	for _, no := range r.numbers {
-		if n, ok := j.view.nodes[no.id]; ok {
-			n.Ino = no.ino
-			j.view.nodes[no.id] = n
+	return errors.Join(r.err, r.was.err)
+}
+
+// giveInos gives inode numbers to the nodes that the outcome makes, and shows them and those
+// that are kept.
+func (r *rebase) giveInos() error {
+	var made []*edit
+	for e := range r.j.pending.all() {
+		if e.op.Type == dbfs.OpCreate && e.op.Ino == 0 {
+			made = append(made, e)
 		}
 	}
-	return r.err
+	take, err := r.j.cfg.Inodes(len(made))
+	if err != nil {
+		return err
+	}
+	for _, e := range made {
+		e.op.Ino = take()
+		r.numbers = append(r.numbers, number{e.op.Node, e.op.Ino, false})
+	}
+	for _, no := range r.numbers {
+		if n, ok := r.j.view.nodes[no.id]; ok {
+			n.Ino = no.ino
+			r.j.view.nodes[no.id] = n
+		}
+	}
+	return nil
 }
 
 func (r *rebase) edit(e *edit) error {
@@ -138,25 +159,28 @@ func (r *rebase) edit(e *edit) error {
 
 // keepIno gives a node of the tree the number that the kernel knows it by.
 func (r *rebase) keepIno(id dbfs.NodeID, ino uint64) {
-	r.remember(r.snapshot, id)
+	r.remember(r.was, id)
 	r.numbers = append(r.numbers, number{id, ino, true})
+}
+
+// standIn returns where what is meant for a node goes.
+func (r *rebase) standIn(id dbfs.NodeID) dbfs.NodeID {
+	for to, ok := r.follows[id]; ok; to, ok = r.follows[id] {
+		id = to
+	}
+	return id
 }
 
 // redirect sends an edit to where what it is about has gone.
 func (r *rebase) redirect(op *dbfs.Op) {
-	if to, ok := r.follows[op.Node]; ok {
+	if to := r.standIn(op.Node); to != op.Node {
 		n, _ := r.node(to)
 		op.Node, op.Base = to, n.Revs
 	}
-	if to, ok := r.follows[op.Parent]; ok {
-		op.Parent = to
-	}
-	if op.Replace == nil {
-		return
-	}
-	if to, ok := r.follows[op.Replace.Node]; ok {
-		n, _ := r.node(to)
-		op.Replace = &dbfs.Victim{Node: to, Base: n.Revs}
+	op.Parent = r.standIn(op.Parent)
+	if v := op.Replace; v != nil && r.standIn(v.Node) != v.Node {
+		n, _ := r.node(r.standIn(v.Node))
+		op.Replace = &dbfs.Victim{Node: n.ID, Base: n.Revs}
 	}
 }
 
@@ -200,13 +224,7 @@ func (r *rebase) add(e, made *edit, i int) {
 		made.op.ID = dbfs.OpID{Device: r.j.cfg.Device, N: r.j.nextN}
 		r.j.nextN++
 	}
-	if made.op.Type == dbfs.OpCreate && made.op.Node != e.op.Node {
-		if made.op.Ino == 0 {
-			made.op.Ino = r.takeIno()
-		}
-		r.numbers = append(r.numbers, number{made.op.Node, made.op.Ino, false})
-	}
-	r.remember(r.snapshot, about(&made.op)...)
+	r.remember(r.was, about(&made.op)...)
 	r.j.pending.add(made)
 	r.j.need(made.op.Content)
 }

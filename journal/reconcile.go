@@ -37,6 +37,10 @@ type env struct {
 	device    string                    // name of this device, for suffixes
 	newNode   func() dbfs.NodeID        // ids for conflicted copies
 	mentioned func(id dbfs.NodeID) bool // whether any pending edit is about that node
+
+	// standIn returns what has come of a node: where an earlier outcome said that what was meant
+	// for it goes, or else itself.
+	standIn func(id dbfs.NodeID) dbfs.NodeID
 }
 
 // An outcome is what takes an edit's place.
@@ -279,6 +283,7 @@ func (r *resolver) bringBack(n dbfs.Node, parent dbfs.NodeID, name string, conte
 // reviveDir makes a directory reachable and returns it; where it cannot be brought back,
 // the root.
 func (r *resolver) reviveDir(id dbfs.NodeID) dbfs.NodeID {
+	id = r.standIn(id)
 	n, ok := r.s.node(id)
 	switch {
 	case !ok || n.Kind != dbfs.KindDir:

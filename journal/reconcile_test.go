@@ -184,6 +184,7 @@ func (g *ground) resolved(mentioned []string, ops ...dbfs.Op) string {
 			g.made++
 			return g.id(string([]byte{'#', g.made}))
 		},
+		standIn: func(id dbfs.NodeID) dbfs.NodeID { return id },
 		mentioned: func(id dbfs.NodeID) bool {
 			return slices.ContainsFunc(mentioned, func(name string) bool { return g.id(name) == id })
 		},

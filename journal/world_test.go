@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -425,6 +426,47 @@ func (d *device) walk(fn func(p string, n dbfs.Node)) {
 		}
 	}
 	visit(dbfs.RootNode, "")
+}
+
+// nodes returns every node there is, also where another one hides its name.
+func (d *device) nodes() map[dbfs.NodeID]dbfs.Node {
+	d.t.Helper()
+	all := make(map[dbfs.NodeID]dbfs.Node)
+	check(d.t, d.j.Nodes(func(n dbfs.Node) bool {
+		all[n.ID] = n
+		return true
+	}))
+	return all
+}
+
+// told checks that observers heard of everything that looks different than before: who
+// follows the changes knows what there is.
+func (d *device) told(before map[dbfs.NodeID]dbfs.Node, changes []Change) {
+	d.t.Helper()
+	known := maps.Clone(before)
+	for _, c := range changes {
+		was, ok := known[c.Node]
+		switch {
+		case c.Follow != (dbfs.NodeID{}):
+			continue
+		case (c.Before != nil) != ok, ok && !lookSame(c.Before, &was):
+			d.t.Errorf("%s tells of %+v, and observers know %s %s", d.name, c, was.Name, describe(&was))
+		}
+		if c.After == nil {
+			delete(known, c.Node)
+		} else {
+			known[c.Node] = *c.After
+		}
+	}
+	for id, n := range d.nodes() {
+		if was, ok := known[id]; !ok || !lookSame(&was, &n) {
+			d.t.Errorf("%s has %s %s, and observers know %s", d.name, n.Name, describe(&n), describe(&was))
+		}
+		delete(known, id)
+	}
+	for _, n := range known {
+		d.t.Errorf("%s does not have %s any more, and observers have not heard of that", d.name, n.Name)
+	}
 }
 
 // serverShows writes down the server's tree as show does, and how many live nodes it has.
