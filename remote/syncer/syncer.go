@@ -42,7 +42,7 @@ type Config struct {
 	// Namespaces hears what the account may see, each time the server is reached anew.
 	Namespaces func([]dbfs.Namespace)
 
-	Uploads    int           // chunks on their way at once, for each namespace; 0: 8
+	Uploads    int           // whole chunks on their way at once, for each namespace; 0: 8
 	MaxBackoff time.Duration // the longest wait after a failure; 0: 30 s
 	PollTime   time.Duration // how long a poll may be parked; 0: 55 s
 	Clock      func() time.Time

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/dbfs/dbfs"
 )
@@ -22,6 +23,10 @@ type piece struct {
 const (
 	roundPieces = 512 // chunks that are checked in one request
 	filePieces  = 16  // of one file in a round, so that a large file does not hold up small ones
+
+	// leastWeight is what a chunk counts, at least, against the bytes that may be on their way: four
+	// times as many small chunks go at once as whole ones, and their questions share round trips.
+	leastWeight = dbfs.ChunkSize / 4
 )
 
 // upload puts the chunks of pending edits, round after round, as long as there are any.
@@ -102,7 +107,7 @@ func (sp *space) round(ctx context.Context, pieces []piece) error {
 		return fmt.Errorf("asked for %d chunks, answered for %d: %w", len(refs), len(have), dbfs.ErrCorrupt)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(sp.s.cfg.Uploads)
+	room := semaphore.NewWeighted(int64(sp.s.cfg.Uploads) * dbfs.ChunkSize)
 	var failed firstError
 	for i, p := range pieces {
 		if have[i] != "" {
@@ -110,7 +115,12 @@ func (sp *space) round(ctx context.Context, pieces []piece) error {
 			sp.count(0, int64(p.ref.Len))
 			continue
 		}
+		weight := max(int64(p.ref.Len), leastWeight)
+		if room.Acquire(ctx, weight) != nil {
+			break // group.Wait says why
+		}
 		group.Go(func() error {
+			defer room.Release(weight)
 			err := sp.put(ctx, p)
 			if err != nil && !temporary(err) {
 				failed.set(err) // one bad chunk does not keep the others back
