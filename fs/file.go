@@ -28,14 +28,16 @@ type file struct {
 	id      dbfs.NodeID
 	handles int
 	writers int
-	closed  bool         // after the last handle: whoever opens it again makes a new file
-	held    bool         // the journal holds back edits of id until the last writer has closed
-	base    dbfs.Content // what was opened or, since, sealed last
-	body    *cache.Body  // nil: nobody has read yet, or there is a draft
-	draft   *cache.Draft // nil: nobody has written yet
-	mtime   int64        // nanoseconds, of the draft; set by writes and by utimens
-	own     *dbfs.Node   // not nil: the name is gone or leads elsewhere, and this is how the handles see it
-	deleted bool         // removed here: what is written is nobody's business any more
+	closed  bool          // after the last handle: whoever opens it again makes a new file
+	held    bool          // the journal holds back edits of id until the last writer has closed
+	base    dbfs.Content  // what was opened or, since, recorded last
+	sealed  *dbfs.Content // what the draft holds, if it is sealed and could not be recorded
+	stand   dbfs.NodeID   // not zero: what the cache knows the draft by; see begin
+	body    *cache.Body   // nil: nobody has read yet, or there is a draft
+	draft   *cache.Draft  // nil: nobody has written yet
+	mtime   int64         // nanoseconds, of the draft; set by writes and by utimens
+	own     *dbfs.Node    // not nil: the name is gone or leads elsewhere, and this is how the handles see it
+	deleted bool          // removed here: what is written is nobody's business any more
 }
 
 // node returns the file as its handles see it.
@@ -65,14 +67,20 @@ func (f *file) nodeLocked() (dbfs.Node, error) {
 	n.Content = f.base // what the name shows may be newer by now
 	if f.draft != nil {
 		n.Attr.MTime = f.mtime
-		if f.draft.Dirty() {
+		if f.draft.Dirty() || f.sealed != nil {
 			n.Content = dbfs.Content{Size: f.draft.Size()} // for stat; its chunks are not known yet
 		}
 	}
 	return n, nil
 }
 
-func (f *file) key() cache.File { return cache.File{NS: f.space.ns, Node: f.id} }
+// key is what the cache knows the file's bytes by. Called with mu held.
+func (f *file) key() cache.File {
+	if f.stand != (dbfs.NodeID{}) {
+		return cache.File{NS: f.space.ns, Node: f.stand}
+	}
+	return cache.File{NS: f.space.ns, Node: f.id}
+}
 
 // readAt reads what the handles see. It may wait for the network, and then only keeps the
 // first write to the file waiting.
@@ -138,6 +146,12 @@ func (f *file) begin() error {
 		f.body = nil
 	}
 	draft, err := f.fs.cfg.Cache.Draft(f.key(), f.base)
+	if errors.Is(err, dbfs.ErrBusy) {
+		// Somebody still writes to the version before this one, under the inode that it had. Chunks
+		// are found by what they hold, so this draft can do with any name until it is closed.
+		f.stand = dbfs.NewNodeID(f.fs.cfg.Clock())
+		draft, err = f.fs.cfg.Cache.Draft(f.key(), f.base)
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", f.id, err)
 	}
@@ -219,38 +233,48 @@ func (f *file) seal(ctx context.Context) error {
 	f.mu.RLock()
 	draft, deleted := f.draft, f.deleted
 	f.mu.RUnlock()
-	if draft == nil || deleted || !draft.Dirty() {
+	if draft == nil || deleted {
 		return nil
 	}
-	content, err := draft.Seal(ctx)
-	if err != nil {
-		return fmt.Errorf("seal %s: %w", f.id, err)
+	if draft.Dirty() {
+		content, err := draft.Seal(ctx)
+		if err != nil {
+			return fmt.Errorf("seal %s: %w", f.id, err)
+		}
+		f.setSealed(&content)
 	}
-	n, elsewhere, err := f.record(content)
+	n, elsewhere, err := f.record()
 	if elsewhere {
 		f.fs.appeared(f.space, n)
 	}
 	return err
 }
 
-// record writes the content down and returns the node that has it now; elsewhere: that is
-// not where the kernel last saw the file.
-func (f *file) record(content dbfs.Content) (n dbfs.Node, elsewhere bool, err error) {
+func (f *file) setSealed(c *dbfs.Content) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.deleted {
+	f.sealed = c
+}
+
+// record writes down what is sealed and returns the node that has it now; elsewhere: that is
+// not where the kernel last saw the file. If it fails, the next seal tries again.
+func (f *file) record() (n dbfs.Node, elsewhere bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.deleted || f.sealed == nil {
 		return n, false, nil
 	}
+	content := *f.sealed
 	n, err = f.space.journal.Write(f.id, f.base, content, f.mtime)
 	if errors.Is(err, dbfs.ErrNotExist) {
-		f.deleted = true // removed here between the write and now
+		f.deleted, f.sealed = true, nil // removed here between the write and now
 		return n, false, nil
 	}
 	if err != nil {
 		return n, false, fmt.Errorf("record %s: %w", f.id, err)
 	}
 	elsewhere = n.ID != f.id || f.own != nil
-	f.base = content
+	f.base, f.sealed = content, nil
 	if n.ID != f.id {
 		f.follow(n.ID)
 	} else if n.Ino == f.ino {
@@ -383,9 +407,10 @@ func (f *file) lastWriter(writer bool) bool {
 	return f.writers == 0 && f.unsealed()
 }
 
-// unsealed reports whether there are bytes that are nowhere but in the draft. Called with mu
-// held.
-func (f *file) unsealed() bool { return f.draft != nil && !f.deleted && f.draft.Dirty() }
+// unsealed reports whether there are bytes that no edit names yet. Called with mu held.
+func (f *file) unsealed() bool {
+	return f.draft != nil && !f.deleted && (f.sealed != nil || f.draft.Dirty())
+}
 
 // abandon records what was written and closes the file, whoever still has it open.
 func (f *file) abandon() error {
@@ -407,6 +432,9 @@ func (f *file) close() error {
 	}
 	if f.body != nil {
 		errs = append(errs, f.body.Close())
+	}
+	if f.stand != (dbfs.NodeID{}) {
+		errs = append(errs, f.fs.cfg.Cache.Forget(f.key()))
 	}
 	f.draft, f.body = nil, nil
 	return errors.Join(errs...)
