@@ -65,3 +65,27 @@ func CheckTarget(target string) error {
 	}
 	return nil
 }
+
+// MaxXattrs is how many bytes the names and values of a node's extended attributes may have
+// together: one value of the most that Linux allows, 64 KiB, and some names.
+const MaxXattrs = 68 << 10
+
+// Check returns an error unless a node can have these attributes: ErrInvalid, or ErrTooLarge
+// for extended attributes of more than MaxXattrs. Whoever records an edit asks before the
+// server does.
+func (a *Attr) Check() error {
+	if a.Mode&^0o7777 != 0 {
+		return fmt.Errorf("%w: mode %#o", ErrInvalid, a.Mode)
+	}
+	total := 0
+	for name, v := range a.Xattrs {
+		if name == "" || len(name) > MaxName || !utf8.ValidString(name) {
+			return fmt.Errorf("%w: extended attribute %q", ErrInvalid, name)
+		}
+		total += len(name) + len(v)
+	}
+	if total > MaxXattrs {
+		return fmt.Errorf("%w: %d bytes of extended attributes; the limit is %d", ErrTooLarge, total, MaxXattrs)
+	}
+	return nil
+}

@@ -68,3 +68,25 @@ func TestNodeIDsSortByTime(t *testing.T) {
 		t.Errorf("version %d, variant %d of a UUID, want 7 and 2", version, variant)
 	}
 }
+
+func TestAttrCheck(t *testing.T) {
+	big := func(n int) map[string][]byte { return map[string][]byte{"user.a": make([]byte, n)} }
+	for name, c := range map[string]struct {
+		attr Attr
+		want error
+	}{
+		"none":           {Attr{}, nil},
+		"all mode bits":  {Attr{Mode: 0o7777}, nil},
+		"type bits":      {Attr{Mode: 0o100644}, ErrInvalid},
+		"64 KiB value":   {Attr{Xattrs: big(64 << 10)}, nil},
+		"most bytes":     {Attr{Xattrs: big(MaxXattrs - len("user.a"))}, nil},
+		"too many bytes": {Attr{Xattrs: big(MaxXattrs)}, ErrTooLarge},
+		"no name":        {Attr{Xattrs: map[string][]byte{"": nil}}, ErrInvalid},
+		"name not UTF-8": {Attr{Xattrs: map[string][]byte{"user.\xff": nil}}, ErrInvalid},
+		"long name":      {Attr{Xattrs: map[string][]byte{strings.Repeat("x", MaxName+1): nil}}, ErrInvalid},
+	} {
+		if err := c.attr.Check(); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,10 +12,6 @@ import (
 
 	"github.com/dbfs/dbfs"
 )
-
-// maxXattrs is how many bytes of names and values a node may carry: what the kernel allows
-// for one value, and some.
-const maxXattrs = 68 << 10
 
 // GetXAttr reads one extended attribute.
 func (fs *FS) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
@@ -66,14 +63,11 @@ func (fs *FS) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string,
 			return dbfs.ErrNoAttr
 		}
 		m[name] = slices.Clone(data)
-		total := 0
-		for k, v := range m {
-			total += len(k) + len(v)
+		err := (&dbfs.Attr{Xattrs: m}).Check()
+		if errors.Is(err, dbfs.ErrTooLarge) { // EFBIG is about files
+			err = fmt.Errorf("%w: %v", dbfs.ErrNoSpace, err)
 		}
-		if total > maxXattrs {
-			return fmt.Errorf("extended attributes of %d bytes; the limit is %d: %w", total, maxXattrs, dbfs.ErrNoSpace)
-		}
-		return nil
+		return err
 	})
 }
 

@@ -158,7 +158,7 @@ type NewNode struct {
 
 // Create makes a file (empty), directory or symlink.
 func (j *Journal) Create(parent dbfs.NodeID, name string, what NewNode) (dbfs.Node, error) {
-	if err := dbfs.CheckName(name); err != nil {
+	if err := errors.Join(dbfs.CheckName(name), what.Attr.Check()); err != nil {
 		return dbfs.Node{}, err
 	}
 	if what.Kind == dbfs.KindSymlink {
@@ -294,6 +294,9 @@ func (ed *editor) conflict(op dbfs.Op) (dbfs.NodeID, error) {
 
 // SetAttr records new values for the attributes in mask.
 func (j *Journal) SetAttr(id dbfs.NodeID, mask dbfs.AttrMask, attr dbfs.Attr) (dbfs.Node, error) {
+	if err := attr.Check(); err != nil {
+		return dbfs.Node{}, err
+	}
 	var result dbfs.Node
 	err := j.editing(func(ed *editor) error {
 		n, ok := ed.node(id)

@@ -3,7 +3,6 @@ package remote
 import (
 	"bytes"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/dbfs/dbfs"
 )
@@ -64,7 +63,7 @@ func checkCreate(op *dbfs.Op) error {
 	if err := dbfs.CheckName(op.Name); err != nil {
 		return err
 	}
-	if err := checkAttr(&op.Attr); err != nil {
+	if err := op.Attr.Check(); err != nil {
 		return err
 	}
 	if (op.Kind == dbfs.KindSymlink) != (op.Target != "") {
@@ -102,24 +101,7 @@ func checkSetAttr(op *dbfs.Op) error {
 	if op.Mask == 0 || op.Mask&^allAttrs != 0 {
 		return fmt.Errorf("%w: attribute mask %#x", dbfs.ErrInvalid, op.Mask)
 	}
-	return checkAttr(&op.Attr)
-}
-
-func checkAttr(a *dbfs.Attr) error {
-	if a.Mode&^0o7777 != 0 {
-		return fmt.Errorf("%w: mode %#o", dbfs.ErrInvalid, a.Mode)
-	}
-	total := 0
-	for name, v := range a.Xattrs {
-		if name == "" || len(name) > dbfs.MaxName || !utf8.ValidString(name) {
-			return fmt.Errorf("%w: extended attribute %q", dbfs.ErrInvalid, name)
-		}
-		total += len(name) + len(v)
-	}
-	if total > MaxXattrs {
-		return fmt.Errorf("%w: %d bytes of extended attributes; the limit is %d", dbfs.ErrTooLarge, total, MaxXattrs)
-	}
-	return nil
+	return op.Attr.Check()
 }
 
 // What follows checks what the server says. A failure is ErrCorrupt: nothing the user did
@@ -128,7 +110,7 @@ func checkAttr(a *dbfs.Attr) error {
 func checkNode(n *dbfs.Node) error {
 	err := n.Check()
 	if err == nil {
-		err = checkAttr(&n.Attr)
+		err = n.Attr.Check()
 	}
 	if err == nil && n.Last != max(n.Revs.Content, n.Revs.Place, n.Revs.Attr) {
 		err = fmt.Errorf("node %s was last changed at %d, its parts at %+v", n.ID, n.Last, n.Revs)

@@ -17,11 +17,10 @@ import (
 
 // Limits that both ends know.
 const (
-	MaxCommit     = 1 << 20 // bytes of a commit request
-	MaxPoll       = 256     // namespaces in one poll
-	MaxPollTime   = 240     // seconds
-	MaxPage       = 4096    // entries or nodes asked for at once
-	MaxXattrs     = 64 << 10
+	MaxCommit     = 1 << 20  // bytes of a commit request
+	MaxPoll       = 256      // namespaces in one poll
+	MaxPollTime   = 240      // seconds
+	MaxPage       = 4096     // entries or nodes asked for at once
 	maxReplyBytes = 64 << 20 // of any JSON answer: more is no answer of ours
 )
 
