@@ -63,12 +63,16 @@ func (sp *space) upload(ctx context.Context) {
 }
 
 // missing returns the chunks of the next round, oldest edits first. Files that somebody is
-// writing are left alone.
+// writing are left alone, unless the batch in flight names them: it does not change any more,
+// and nothing goes on before it has got through.
 func (sp *space) missing() []piece {
 	var pieces []piece
 	seen := make(map[dbfs.ChunkID]bool)
 	for _, op := range sp.journal.Pending() {
-		if op.Content == nil || sp.journal.StateOf(op.Node).Open {
+		if op.Content == nil {
+			continue
+		}
+		if st := sp.journal.StateOf(op.Node); st.Open && !st.Sent {
 			continue
 		}
 		n := 0

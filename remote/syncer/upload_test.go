@@ -1,0 +1,31 @@
+package syncer
+
+import (
+	"testing"
+
+	"github.com/dbfs/dbfs"
+)
+
+// A program that opens a file whose edit is in flight must not keep the batch from the chunks
+// it needs: after a restart there are no receipts.
+func TestUploadWhatIsInFlight(t *testing.T) {
+	disk, srv := newDisk(t), &server{}
+	srv.commit = func(dbfs.Batch) ([]dbfs.Entry, error) { return nil, dbfs.ErrOffline }
+	j := disk.journal(t)
+	_, stop := run(t, srv, j)
+	n := create(t, j, "disk.img")
+	await(t, "a batch with the file", func() bool { return j.StateOf(n.ID).Sent })
+	stop()
+
+	again := &server{}
+	again.commit = func(b dbfs.Batch) ([]dbfs.Entry, error) {
+		if len(b.Receipts) == 0 {
+			return nil, &dbfs.NeedChunksError{Chunks: b.Ops[len(b.Ops)-1].Content.Chunks}
+		}
+		return nil, dbfs.ErrOffline
+	}
+	j = disk.journal(t)
+	j.Hold(n.ID)
+	run(t, again, j)
+	await(t, "the chunk of the batch in flight", func() bool { _, _, puts := again.told(); return puts > 0 })
+}
