@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/dbfs/dbfs"
-	"github.com/dbfs/dbfs/remote"
 )
 
 // The tree that every rule is tried on. Each line is a batch, so the revisions are:
