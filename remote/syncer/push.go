@@ -52,9 +52,9 @@ func (sp *space) uploaded(op *dbfs.Op) bool {
 // commit sends one batch and takes its answer to the journal.
 func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool, err error) {
 	j := sp.journal
-	at := j.Cursor()
+	at, receipts := j.Cursor(), sp.receipts.of(batch.Ops)
 	entries, err := sp.s.cfg.Meta.Commit(ctx, j.NS(), dbfs.Batch{
-		Epoch: at.Epoch, Device: sp.s.cfg.Device, Seq: batch.Seq, Ops: batch.Ops, Receipts: sp.receipts.of(batch.Ops),
+		Epoch: at.Epoch, Device: sp.s.cfg.Device, Seq: batch.Seq, Ops: batch.Ops, Receipts: receipts,
 	})
 	var no *dbfs.RefusedError
 	var need *dbfs.NeedChunksError
@@ -74,14 +74,8 @@ func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool
 			return true, err
 		}
 		return true, sp.reconcile(ctx)
-	case errors.Is(err, dbfs.ErrStaleSeq):
-		sp.s.cfg.Log.Warn("this device's state is not the one that the server last heard from: it was made anew, or is an old copy", "namespace", j.NS())
-		if err := j.Renumber(); err != nil {
-			return true, err
-		}
-		return true, sp.reconcile(ctx)
 	case errors.As(err, &need):
-		sp.receipts.drop(need.Chunks)
+		sp.receipts.drop(need.Chunks, receipts)
 		return true, fmt.Errorf("%w; uploading them again: %w", err, dbfs.ErrOffline)
 	case errors.Is(err, dbfs.ErrReset):
 		sp.listAnew()

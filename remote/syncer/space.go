@@ -212,9 +212,12 @@ func (sp *space) setState(st State) {
 // pageEntries is how many entries are asked for at once: a transaction's worth.
 const pageEntries = 500
 
-// pull reads the log to its end.
+// pull reads the log to its end, or lists the tree anew if the log cannot be continued.
 func (sp *space) pull(ctx context.Context) error {
 	err := sp.readLog(ctx)
+	if errors.Is(err, dbfs.ErrReset) {
+		err = sp.list(ctx)
+	}
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	close(sp.pulled)
@@ -230,13 +233,14 @@ func (sp *space) pull(ctx context.Context) error {
 	return nil
 }
 
+// readLog advances by the log to its end. dbfs.ErrReset: it does not continue what is here,
+// and the next step lists anew.
 func (sp *space) readLog(ctx context.Context) error {
 	sp.setState(Pulling)
 	for {
 		page, err := sp.s.cfg.Meta.Log(ctx, sp.journal.NS(), sp.journal.Cursor(), pageEntries)
 		if errors.Is(err, dbfs.ErrReset) {
 			sp.listAnew()
-			return sp.list(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)

@@ -251,10 +251,18 @@ func (r *receipts) of(ops []dbfs.Op) []dbfs.Receipt {
 	return all
 }
 
-func (r *receipts) drop(ids []dbfs.ChunkID) {
+// drop forgets the receipts of chunks that a commit was refused for want of, as far as it
+// was sent them: one that has arrived since is good.
+func (r *receipts) drop(ids []dbfs.ChunkID, sent []dbfs.Receipt) {
+	stale := make(map[dbfs.Receipt]bool, len(sent))
+	for _, rec := range sent {
+		stale[rec] = true
+	}
 	r.mu.Lock()
 	for _, id := range ids {
-		delete(r.known, id)
+		if rec, ok := r.known[id]; ok && stale[rec.receipt] {
+			delete(r.known, id)
+		}
 	}
 	r.mu.Unlock()
 	r.retry()

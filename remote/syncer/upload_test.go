@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"testing"
+	"time"
 
 	"github.com/dbfs/dbfs"
 )
@@ -28,4 +29,21 @@ func TestUploadWhatIsInFlight(t *testing.T) {
 	j.Hold(n.ID)
 	run(t, again, j)
 	await(t, "the chunk of the batch in flight", func() bool { _, _, puts := again.told(); return puts > 0 })
+}
+
+// A commit that lacked a receipt says nothing of one that arrived while it was under way.
+func TestReceiptsArriveDuringCommit(t *testing.T) {
+	ids := []dbfs.ChunkID{dbfs.HashChunk([]byte("sent")), dbfs.HashChunk([]byte("arrived")), dbfs.HashChunk([]byte("renewed"))}
+	r := newReceipts(time.Now)
+	r.put(ids[0], "sent")
+	r.put(ids[2], "old")
+	sent := r.of([]dbfs.Op{{Content: &dbfs.Content{Chunks: ids}}})
+	r.put(ids[1], "arrived")
+	r.put(ids[2], "new")
+	r.drop(ids, sent)
+	for i, want := range []bool{false, true, true} {
+		if got := r.has(ids[i]); got != want {
+			t.Errorf("chunk %d: has a receipt: %v, want %v", i, got, want)
+		}
+	}
 }
