@@ -18,6 +18,7 @@ type editor struct {
 	*looks
 	j       *Journal
 	now     int64
+	inos    int           // how many numbers takeIno has
 	takeIno func() uint64
 	dirty   bool          // the journal in memory is ahead of the database
 	deleted []dbfs.NodeID // held nodes that the user deletes
@@ -30,25 +31,37 @@ const opReserve = 4096
 
 // editing runs fn with the view locked and makes what it records durable together. If the
 // transaction fails, the journal is read anew, so that the view never shows what is not there.
+// fn is run again where it makes more nodes than there are inode numbers for.
 func (j *Journal) editing(fn func(*editor) error) error {
-	take, err := j.cfg.Inodes(1)
-	if err != nil {
+	for inos := 1; ; {
+		take, err := j.cfg.Inodes(inos)
+		if err != nil {
+			return err
+		}
+		changes, err := j.edit(inos, take, fn)
+		if more := fewInos(0); errors.As(err, &more) {
+			inos = int(more)
+			continue
+		}
+		if err == nil && len(changes) > 0 {
+			j.cfg.Observe(changes)
+		}
 		return err
 	}
-	changes, err := j.edit(take, fn)
-	if err == nil && len(changes) > 0 {
-		j.cfg.Observe(changes)
-	}
-	return err
 }
 
-func (j *Journal) edit(take func() uint64, fn func(*editor) error) (changes []Change, err error) {
+// fewInos is the error of an edit that needs that many inode numbers, and has less.
+type fewInos int
+
+func (n fewInos) Error() string { return fmt.Sprintf("%d inode numbers are needed", int(n)) }
+
+func (j *Journal) edit(inos int, take func() uint64, fn func(*editor) error) (changes []Change, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken != nil {
 		return nil, j.broken
 	}
-	ed := &editor{looks: newLooks(), j: j, now: j.cfg.Clock().UnixNano(), takeIno: take}
+	ed := &editor{looks: newLooks(), j: j, now: j.cfg.Clock().UnixNano(), inos: inos, takeIno: take}
 	err = j.cfg.KV.Update(func(txn dbfs.Txn) error {
 		ed.snapshot = j.snapshot(txn)
 		if err := fn(ed); err != nil {
@@ -272,7 +285,12 @@ func (ed *editor) conflict(op dbfs.Op) (dbfs.NodeID, error) {
 	trial := *ed.snapshot
 	trial.view = ed.view.clone() // append lays the outcome over the real one
 	out := resolve(op, &trial, ed.j.env(ed.j.pending))
-	ed.err = trial.err
+	if ed.err = trial.err; ed.err != nil {
+		return op.Node, ed.err
+	}
+	if n := out.made(); n > ed.inos {
+		return op.Node, fewInos(n)
+	}
 	at := op.Node
 	for _, e := range out.edits {
 		if err := ed.append(e.op); err != nil {

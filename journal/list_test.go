@@ -230,3 +230,42 @@ func TestNonsenseFromTheServer(t *testing.T) {
 		t.Errorf("an old page: %v, and the cursor is %v", err, alice.j.Cursor())
 	}
 }
+
+// One edit may need several nodes made anew: a file that a restored server does not know any
+// more, with the directories above it.
+func TestMadeAnewWithDirectories(t *testing.T) {
+	h := newHost(t)
+	ns := h.namespace(t)
+	alice := newDevice(t, h, 0, ns, 1)
+	alice.settle()
+	backup := h.store.backup(t, ns)
+	alice.make("d", dir)
+	alice.make("d/e", dir)
+	alice.put("d/e/f", 1)
+	alice.put("d/e/g", 1)
+	alice.settle()
+	alice.put("d/e/f", 2)
+	alice.chmod("d/e/g", 0o600)
+	g := alice.at("d/e/g")
+	h.store.restore(t, ns, backup, 7)
+	alice.settle()
+	if got := alice.at("d/e/f").Content.Size; got != 2 {
+		t.Errorf("d/e/f has %d bytes, want 2", got)
+	}
+	if _, err := alice.j.Lookup("d/e/g"); !errors.Is(err, dbfs.ErrNotExist) {
+		t.Errorf("d/e/g, of which only the mode was set: %v, want ErrNotExist", err)
+	}
+	inos := make(map[uint64]string)
+	alice.walk(func(p string, n dbfs.Node) {
+		if other, taken := inos[n.Ino]; taken || n.Ino == 0 {
+			t.Errorf("%s and %s have inode number %d", p, other, n.Ino)
+		}
+		inos[n.Ino] = p
+	})
+	again, err := alice.j.Write(g.ID, g.Content, bytesOf(3), 3)
+	check(t, err)
+	if p, ok := alice.j.Path(again.ID); !ok || again.Content.Size != 3 {
+		t.Errorf("what was written to the lost d/e/g is at %q, %s", p, describe(&again))
+	}
+	alice.settle()
+}

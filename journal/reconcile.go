@@ -51,6 +51,17 @@ type outcome struct {
 	beaten  dbfs.Revs // bases that another's edit has overtaken: later edits that build on this one are beaten too
 }
 
+// made returns how many nodes the outcome makes.
+func (o *outcome) made() int {
+	n := 0
+	for i := range o.edits {
+		if o.edits[i].op.Type == dbfs.OpCreate {
+			n++
+		}
+	}
+	return n
+}
+
 // follow sends later edits of one node to another: to the conflicted copy that took the
 // bytes, to the node that was adopted, or to the one that stands for a lost one.
 type follow struct{ from, to dbfs.NodeID }
