@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -179,5 +180,113 @@ func TestSeenAfterPull(t *testing.T) {
 				t.Errorf("refused %d times after the log had been read", alice.refused)
 			}
 		})
+	}
+}
+
+// Two moves that would make a circle are seen as none, however far apart they are.
+func TestCircleFarApart(t *testing.T) {
+	h := newHost(t)
+	ns := h.namespace(t)
+	alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+	alice.settle()
+	for _, p := range []string{"a", "a/x", "a/x/y", "b", "b/x", "b/x/y"} {
+		alice.make(p, dir)
+	}
+	alice.settle()
+	bob.settle()
+	alice.move("a", "b/x/y/a")
+	bob.move("b", "a/x/y/b")
+	bob.settle()
+	check(t, alice.pull(100))
+	if got, want := alice.show(false), bob.show(false); got != want {
+		t.Errorf("alice sees\n%swant\n%s", got, want)
+	}
+}
+
+// What both made is one now, and the kernel goes on with the inode that it knows.
+func TestAdoptedKeepsItsInode(t *testing.T) {
+	h := newHost(t)
+	ns := h.namespace(t)
+	alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+	alice.settle()
+	bob.settle()
+	alice.make("n", dir)
+	alice.put("n/f", 5)
+	alice.put("g", 6)
+	inos := map[string]uint64{"n": alice.at("n").Ino, "n/f": alice.at("n/f").Ino, "g": alice.at("g").Ino}
+	was := alice.at("g").ID
+	bob.make("n", dir)
+	bob.put("n/f", 5)
+	bob.put("g", 6)
+	bob.settle()
+	check(t, alice.pull(100))
+	for range 2 {
+		for p, want := range inos {
+			if n := alice.at(p); n.Ino != want || n.ID != bob.at(p).ID {
+				t.Errorf("%s is node %s, inode %d; want %s, %d", p, n.ID, n.Ino, bob.at(p).ID, want)
+			}
+		}
+		alice.open()
+	}
+	followed := false
+	for _, c := range alice.changes {
+		followed = followed || c.Node == was && c.Follow == alice.at("g").ID
+	}
+	if left := alice.j.Pending(); !followed || len(left) > 0 {
+		t.Errorf("open files were told to follow: %v; left:%s", followed, ops(left))
+	}
+}
+
+// A reconciling that takes many transactions happens whole or not at all, wherever it is
+// cut short.
+func TestReconcileCutShort(t *testing.T) {
+	defer func(n int) { maxTxn = n }(maxTxn)
+	maxTxn = 2000
+	const files = 12
+	for stop, done := 0, false; !done; stop++ {
+		h := newHost(t)
+		ns := h.namespace(t)
+		alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+		alice.settle()
+		for i := range files {
+			alice.put(fmt.Sprint("f", i), 1+i)
+		}
+		alice.settle()
+		bob.settle()
+		for i := range files {
+			if i%3 == 0 { // so that transactions end within pairs of edits as well
+				alice.make(fmt.Sprint("d", i), dir)
+			}
+			name := fmt.Sprint("f", i)
+			alice.put(name, 100+i)
+			alice.chmod(name, 0o600)
+			bob.put(name, 200+i)
+		}
+		bob.settle()
+		alice.kv.left = stop
+		err := alice.pull(100)
+		if done = err == nil; !done && !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		if stop > 1000 {
+			t.Fatal("it never gets through")
+		}
+		alice.open()
+		alice.settle()
+		for i := range files {
+			name := fmt.Sprint("f", i)
+			theirs, ours := alice.at(name), alice.at(name+" (conflicted copy, alice 2026-05-01)")
+			if theirs.Content.Size != int64(200+i) || theirs.Attr.Mode != 0o644 || ours.Content.Size != int64(100+i) || ours.Attr.Mode != 0o600 {
+				t.Fatalf("stopped after %d updates: %s\n%s", stop, describe(&theirs), describe(&ours))
+			}
+		}
+		if got, want := len(alice.nodes()), 2*files+files/3; got != want {
+			t.Fatalf("stopped after %d updates: %d nodes, want %d", stop, got, want)
+		}
+		for key := range records(t, alice.kv) {
+			if key[0] == 'j' {
+				t.Fatalf("stopped after %d updates: a record is left: %x", stop, key)
+			}
+		}
 	}
 }
