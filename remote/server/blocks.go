@@ -28,7 +28,8 @@ const (
 var _ dbfs.ChunkStore = (*Session)(nil)
 
 // Check returns receipts for the chunks that are within the namespace's reach, and brings
-// those into it that the account has in another namespace of the same owner.
+// those into it that the account has in another namespace of the same owner. A chunk that
+// another member uploaded gets one when the server has found it good.
 func (se *Session) Check(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.ChunkRef) ([]dbfs.Receipt, error) {
 	for _, ref := range refs {
 		if err := remote.CheckChunk(ref); err != nil {
@@ -61,7 +62,38 @@ func (se *Session) check(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.Chun
 	if err != nil {
 		return "", err
 	}
+	if good, err := se.trusts(ctx, ns, ref, row); !good || err != nil {
+		return "", err
+	}
 	return se.s.receipt(ctx, ns, ref, row)
+}
+
+// trusts reports whether an account may take a chunk for stored, and give up its own bytes:
+// what it uploaded itself, and what the server has read. What somebody else uploaded is read
+// now, once; if it is damaged, putting the chunk mends it.
+func (se *Session) trusts(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, row chunkRow) (bool, error) {
+	if row.Verified || row.By == se.account || row.State != chunkLive {
+		return true, nil
+	}
+	_, err := se.s.read(ctx, ref, row)
+	if errors.Is(err, dbfs.ErrCorrupt) {
+		se.s.opts.Log.Warn("chunk is damaged and has to be uploaded again", "chunk", ref.ID, "object", row.Object, "by", row.By, "err", err)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = changeRow(ctx, se.s, TableChunk, "chunk", chunkKey(ref.ID, ns), func(now *chunkRow) error {
+		if now.State != row.State || now.Object != row.Object {
+			return errStays // another one, of which nothing is known
+		}
+		now.Verified = true
+		return nil
+	})
+	if errors.Is(err, errStays) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // receipt touches a chunk and gives a receipt for it; none if it is not live any more.

@@ -343,6 +343,40 @@ func TestPutMends(t *testing.T) {
 	}
 }
 
+// A member who uploads garbage under the hash of another's chunk must not get the other to
+// take it for stored: the other puts its own bytes.
+func TestWhatAnotherUploadedIsVerified(t *testing.T) {
+	w := newWorld(t, nil)
+	ann, bob := w.person(t, "ann"), w.person(t, "bob")
+	shared := ann.namespace(t, "shared")
+	ann.share(t, shared, bob, dbfs.RoleWrite)
+
+	good, b := chunktest.Noise(100, 1)
+	put(t, bob, shared, good, b)
+	if !has(t, ann, shared, good) {
+		t.Error("a good chunk is wanted again")
+	}
+	if !row(t, w, shared, good).Verified {
+		t.Error("a chunk that was read is not marked as verified: it would be read for every question")
+	}
+
+	bad, b := chunktest.Noise(100, 2)
+	put(t, bob, shared, bad, b)
+	object := row(t, w, shared, bad).Object
+	size, _, err := w.objects.Stat(t.Context(), object)
+	if err := errors.Join(err, w.objects.Delete(t.Context(), object), w.objects.Put(t.Context(), object, make([]byte, size))); err != nil {
+		t.Fatal(err)
+	}
+	if has(t, ann, shared, bad) {
+		t.Fatal("garbage got a receipt")
+	}
+	put(t, ann, shared, bad, b)
+	if !has(t, ann, shared, bad) {
+		t.Error("no receipt for what was put")
+	}
+	get(t, ann, shared, bad, b)
+}
+
 // TestPutAgainKeepsWhatIsGood, and knows from then on that it is.
 func TestPutAgainKeepsWhatIsGood(t *testing.T) {
 	w := newWorld(t, nil)
