@@ -205,9 +205,20 @@ func (j *Journal) forget(skip uint64) error {
 		st.seq += max(skip, st.seq)
 	}
 	st.owe(j.cursor.JID)
+	var tried []*edit
+	if skip > 0 { // else the server said that it has none of them
+		tried = j.inflight.edits
+	}
 	err := j.cfg.KV.Update(func(txn dbfs.Txn) error {
 		if err := j.log.setState(txn, st); err != nil {
 			return err
+		}
+		for _, e := range tried {
+			marked := *e
+			marked.tried = true
+			if err := j.log.put(txn, &marked); err != nil {
+				return err
+			}
 		}
 		return j.log.setInflight(txn, nil)
 	})
@@ -215,6 +226,9 @@ func (j *Journal) forget(skip uint64) error {
 		return fmt.Errorf("take back the batch: %w", err)
 	}
 	j.inflight.mark(false)
+	for _, e := range tried {
+		e.tried = true
+	}
 	j.st, j.inflight = st, nil
 	return nil
 }

@@ -26,16 +26,17 @@ func (j *Journal) stampEdits() error {
 		}
 	}
 	const some = 500 // what a transaction holds
-	for first := true; len(old) > 0; first = false {
+	for len(old) > 0 {
 		n := min(some, len(old))
 		err := j.cfg.KV.Update(func(txn dbfs.Txn) error {
-			if first {
+			if n == len(old) { // until then it says which have been tried
 				if err := j.log.setInflight(txn, nil); err != nil {
 					return err
 				}
 			}
 			for _, e := range old[:n] {
 				stamped := *e
+				stamped.tried = e.fixed()
 				stamped.op.ID = dbfs.OpID{Device: j.cfg.Device, N: j.nextN}
 				j.nextN++
 				if err := j.log.put(txn, &stamped); err != nil {

@@ -1,9 +1,12 @@
 package journal
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache"
 )
 
@@ -62,4 +65,52 @@ func TestDeviceThatLostItsDatabase(t *testing.T) {
 	if n := alice.at("a"); n.Content.Size != 100 {
 		t.Errorf("a has %d bytes, want 100", n.Content.Size)
 	}
+}
+
+// What an edit of an earlier login was to make may be at the server. What the user does to the
+// file after that is an edit of its own, and is not taken for done.
+func TestEditedAfterLoginAnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit func(alice *device)
+		want string
+	}{
+		"written":    {func(alice *device) { alice.put("a", 2) }, "a 2\nb 1\n"},
+		"moved":      {func(alice *device) { alice.move("a", "c") }, "b 1\nc 1\n"},
+		"removed":    {func(alice *device) { alice.remove("a") }, "b 1\n"},
+		"mode":       {func(alice *device) { alice.chmod("a", 0o600) }, "a 1 private\nb 1\n"},
+		"moved over": {func(alice *device) { alice.move("b", "a") }, "a 1\n"},
+	} {
+		for _, lost := range []accident{requestLost, answerLost} {
+			h := newHost(t)
+			ns := h.namespace(t)
+			alice := newDevice(t, h, 0, ns, 1)
+			alice.settle()
+			alice.put("a", 1)
+			alice.put("b", 1)
+			_, err := alice.push(always, lost)
+			check(t, err)
+			alice.meta = h.sessions[2]
+			alice.open()
+			alice.open() // that the server may have it is known for longer than one start
+			c.edit(alice)
+			alice.settle()
+			if got := alice.sizes(); got != c.want {
+				t.Errorf("%s, %v: sees\n%swant\n%s", name, lost, got, c.want)
+			}
+		}
+	}
+}
+
+// sizes writes down every file with its size, and whether only its owner may read it.
+func (d *device) sizes() string {
+	d.t.Helper()
+	var b strings.Builder
+	d.walk(func(p string, n dbfs.Node) {
+		fmt.Fprintf(&b, "%s %d", p, n.Content.Size)
+		if n.Attr.Mode == 0o600 {
+			b.WriteString(" private")
+		}
+		b.WriteByte('\n')
+	})
+	return b.String()
 }

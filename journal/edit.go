@@ -18,7 +18,7 @@ type editor struct {
 	*looks
 	j       *Journal
 	now     int64
-	inos    int           // how many numbers takeIno has
+	inos    int // how many numbers takeIno has
 	takeIno func() uint64
 	dirty   bool          // the journal in memory is ahead of the database
 	deleted []dbfs.NodeID // held nodes that the user deletes
@@ -268,7 +268,7 @@ func (ed *editor) contentEdit(id dbfs.NodeID) *edit {
 	for i := len(edits) - 1; i >= 0; i-- {
 		e := edits[i]
 		switch {
-		case e.sent || e.op.Node != id:
+		case e.fixed() || e.op.Node != id:
 			return nil
 		case e.op.Content != nil:
 			return e
@@ -334,7 +334,7 @@ func (ed *editor) setAttrOf(id dbfs.NodeID, mask dbfs.AttrMask, attr dbfs.Attr) 
 	edits := ed.j.pending.byNode[id]
 	if len(edits) > 0 {
 		e := edits[len(edits)-1]
-		if !e.sent && e.op.Node == id && (e.op.Type == dbfs.OpCreate || e.op.Type == dbfs.OpSetAttr) {
+		if !e.fixed() && e.op.Node == id && (e.op.Type == dbfs.OpCreate || e.op.Type == dbfs.OpSetAttr) {
 			return ed.amend(e, func(op *dbfs.Op) {
 				setAttr(&op.Attr, mask, attr)
 				if op.Type == dbfs.OpSetAttr {
@@ -407,7 +407,7 @@ func (ed *editor) move(n dbfs.Node, to dbfs.Op) error {
 	}
 	to.Type, to.Node, to.Base = dbfs.OpMove, n.ID, n.Revs
 	last := ed.j.pending.last()
-	if last != nil && last.op.Node == n.ID && last.op.Type == dbfs.OpMove && last.op.Replace == nil && !last.sent {
+	if last != nil && last.op.Node == n.ID && last.op.Type == dbfs.OpMove && last.op.Replace == nil && !last.fixed() {
 		if err := ed.cancel(n.ID, []*edit{last}); err != nil {
 			return err
 		}
@@ -491,7 +491,7 @@ func (ed *editor) neverSent(id dbfs.NodeID) bool {
 		return false
 	}
 	for _, e := range edits {
-		if e.sent || e.op.Replace != nil {
+		if e.fixed() || e.op.Replace != nil {
 			return false
 		}
 	}
@@ -505,7 +505,7 @@ func (ed *editor) abandon(id dbfs.NodeID) (dbfs.Revs, error) {
 	ed.leaveHold(id)
 	edits := ed.j.pending.byNode[id]
 	keep := len(edits)
-	for keep > 0 && !edits[keep-1].sent && edits[keep-1].op.Node == id &&
+	for keep > 0 && !edits[keep-1].fixed() && edits[keep-1].op.Node == id &&
 		(edits[keep-1].op.Type == dbfs.OpWrite || edits[keep-1].op.Type == dbfs.OpSetAttr) {
 		keep--
 	}

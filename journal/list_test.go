@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/dbfs/dbfs"
@@ -268,4 +269,39 @@ func TestMadeAnewWithDirectories(t *testing.T) {
 		t.Errorf("what was written to the lost d/e/g is at %q, %s", p, describe(&again))
 	}
 	alice.settle()
+}
+
+// A creation that was sent and not answered may be in a new listing. What is written between
+// the listing and the log that follows it is not taken for done.
+func TestWrittenAfterListing(t *testing.T) {
+	h := newHost(t)
+	ns := h.namespace(t)
+	alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+	alice.settle()
+	bob.settle()
+	overwrite := func(size int) {
+		for i := range 20 {
+			bob.put(fmt.Sprint("b", i), size)
+		}
+		bob.settle()
+	}
+	overwrite(1)
+	alice.put("a", 1)
+	_, err := alice.push(always, answerLost)
+	check(t, err)
+	h.store.forget(t, ns)
+	check(t, alice.pull(100))
+	check(t, alice.pull(1))
+	overwrite(2) // so that the log after the listing matters
+	for alice.reset {
+		check(t, alice.pull(1))
+	}
+	if !alice.j.st.owed {
+		t.Fatal("the edits have been reconciled before the log was read")
+	}
+	alice.put("a", 3)
+	alice.settle()
+	if got := alice.at("a").Content.Size; got != 3 || len(alice.j.Notices()) > 0 {
+		t.Errorf("a has %d bytes, want 3; notices %+v", got, alice.j.Notices())
+	}
 }

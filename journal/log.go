@@ -14,11 +14,11 @@ import (
 // log is the journal's part of the metadata database (integers big-endian):
 //
 //	s/<ns>              u64 op numbers below are used, u64 last batch, u64 root's inode, u32 gen, u8 owed, u64 due
-//	j/<ns><gen><key>    op record; keys u64, ascending in the order of the edits
+//	j/<ns><gen><key>    u8 tried, then the op record; keys u64, ascending in the order of the edits
 //	f/<ns>              u64 batch number, then the keys of its edits: the batch in flight
 //	c/<ns><time><node>  JSON of a lasting Notice; time u64 nanoseconds
 //
-// The values of s, f and c stand between a u8 version (1) and the u32 CRC-32C of all before it.
+// All values stand between a u8 version (1) and the u32 CRC-32C of all before it.
 //
 // Keys leave gaps of keyGap, so that one edit can become several without moving the rest.
 // A reconciling that changes more than one transaction holds writes all edits anew under the
@@ -139,11 +139,26 @@ func decodeEdit(k, v []byte) (*edit, error) {
 	if len(k) != 8 {
 		return nil, fmt.Errorf("%w: a key of %d bytes", dbfs.ErrCorrupt, len(k))
 	}
-	op, err := dbfs.DecodeOp(v)
+	b, err := openRecord("edit", v)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) < 1 || b[0] > 1 {
+		return nil, fmt.Errorf("%w: an edit of %d bytes", dbfs.ErrCorrupt, len(b))
+	}
+	op, err := dbfs.DecodeOp(b[1:])
 	if err == nil {
 		err = checkOp(&op)
 	}
-	return &edit{key: binary.BigEndian.Uint64(k), op: op}, err
+	return &edit{key: binary.BigEndian.Uint64(k), op: op, tried: b[0] == 1}, err
+}
+
+func encodeEdit(e *edit) []byte {
+	b := []byte{0}
+	if e.tried {
+		b[0] = 1
+	}
+	return sealRecord(dbfs.AppendOp(b, &e.op))
 }
 
 // checkOp returns ErrCorrupt unless op has what its type needs.
@@ -172,7 +187,7 @@ func checkOp(op *dbfs.Op) error {
 func (l *log) put(txn dbfs.Txn, e *edit) error { return l.putIn(txn, l.gen, e) }
 
 func (l *log) putIn(txn dbfs.Txn, gen uint32, e *edit) error {
-	return txn.Set(l.editKey(gen, e.key), dbfs.AppendOp(nil, &e.op))
+	return txn.Set(l.editKey(gen, e.key), encodeEdit(e))
 }
 
 func (l *log) remove(txn dbfs.Txn, e *edit) error { return txn.Delete(l.editKey(l.gen, e.key)) }

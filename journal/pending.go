@@ -8,8 +8,8 @@ import (
 	"github.com/dbfs/dbfs"
 )
 
-// An edit is a pending op and its key, which is its place in the order. Once it is in a
-// batch in flight it does not change.
+// An edit is a pending op and its key, which is its place in the order. Once it has been
+// in a batch it does not change, unless the server refuses that or it is reconciled.
 type edit struct {
 	key  uint64
 	op   dbfs.Op
@@ -17,7 +17,14 @@ type edit struct {
 	dir  bool  // it moves, deletes or revives a directory; likewise
 	sent bool  // it is in the batch in flight
 	gone bool  // it is not pending any more
+
+	// tried: it was in a batch that was forgotten unanswered. The server may have it, so that what
+	// would be amended into it could be lost.
+	tried bool
 }
+
+// fixed reports whether the server may know the edit as it is.
+func (e *edit) fixed() bool { return e.sent || e.tried }
 
 // about returns the nodes an edit changes.
 func about(op *dbfs.Op) []dbfs.NodeID {

@@ -224,6 +224,7 @@ func (r *rebase) add(e, made *edit, i int) {
 		made.op.ID = dbfs.OpID{Device: r.j.cfg.Device, N: r.j.nextN}
 		r.j.nextN++
 	}
+	made.tried = e.tried && made.op.ID == e.op.ID
 	r.remember(r.was, about(&made.op)...)
 	r.j.pending.add(made)
 	r.j.need(made.op.Content)
@@ -304,7 +305,7 @@ func (j *Journal) rewritten(old *pending, gen uint32) writes {
 		}
 	}
 	for e := range j.pending.all() {
-		if was, ok := old.find(e.key); ok && sameOp(&was.op, &e.op) {
+		if was, ok := old.find(e.key); ok && sameEdit(was, e) {
 			continue
 		}
 		ws.add(200+opBytes(&e.op), func(txn dbfs.Txn) error { return j.log.putIn(txn, gen, e) })
@@ -312,7 +313,7 @@ func (j *Journal) rewritten(old *pending, gen uint32) writes {
 	return ws
 }
 
-func sameOp(a, b *dbfs.Op) bool { return bytes.Equal(dbfs.AppendOp(nil, a), dbfs.AppendOp(nil, b)) }
+func sameEdit(a, b *edit) bool { return bytes.Equal(encodeEdit(a), encodeEdit(b)) }
 
 func opBytes(op *dbfs.Op) int {
 	n := len(op.Name) + len(op.Target)

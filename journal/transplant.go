@@ -31,14 +31,11 @@ func (t *transplant) read(s *snapshot) {
 	}
 }
 
-// renew gives new ids to nodes whose creation was in flight and that are not listed: they may
+// renew gives new ids to nodes whose creation was sent and that are not listed: they may
 // have been made and deleted again, and the server takes an id only once.
 func (t *transplant) renew(txn dbfs.Txn) error {
-	if t.j.inflight == nil {
-		return nil
-	}
-	for _, e := range t.j.inflight.edits {
-		if e.op.Type != dbfs.OpCreate {
+	for e := range t.j.pending.all() {
+		if e.op.Type != dbfs.OpCreate || !e.fixed() {
 			continue
 		}
 		_, err := t.j.cfg.Tree.NextNode(txn, e.op.Node)
@@ -59,7 +56,7 @@ func (t *transplant) renew(txn dbfs.Txn) error {
 func (t *transplant) edits(txn dbfs.Txn) ([]*edit, error) {
 	var all []*edit
 	for old := range t.j.pending.all() {
-		e := &edit{key: old.key, op: old.op, left: old.left, dir: old.dir}
+		e := &edit{key: old.key, op: old.op, left: old.left, dir: old.dir, tried: old.fixed()}
 		t.redirect(&e.op)
 		if t.restored {
 			if err := t.translate(txn, &e.op); err != nil {
