@@ -41,15 +41,15 @@ type plan struct {
 }
 
 var plans = []plan{
-	{name: "quiet", count: 300, devices: 2, active: 2, steps: 30},
-	{name: "alone", count: 300, devices: 2, active: 1, steps: 60, losses: true, crashes: true, subsets: true},
-	{name: "alone through resets", count: 200, devices: 2, active: 1, steps: 60, losses: true, crashes: true, subsets: true, resets: true},
-	{name: "apart", count: 200, devices: 3, active: 3, steps: 60, apart: true, losses: true, crashes: true, subsets: true},
-	{name: "offline", count: 500, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true},
-	{name: "long", count: 100, devices: 4, active: 4, steps: 160, losses: true, crashes: true, subsets: true},
-	{name: "disks", count: 300, devices: 2, active: 2, steps: 60, losses: true, crashes: true, disks: true, txn: 1500},
-	{name: "resets", count: 400, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, resets: true, txn: 2500},
-	{name: "restores", count: 300, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, restore: true},
+	{name: "quiet", count: 100, devices: 2, active: 2, steps: 30},
+	{name: "alone", count: 100, devices: 2, active: 1, steps: 60, losses: true, crashes: true, subsets: true},
+	{name: "alone through resets", count: 66, devices: 2, active: 1, steps: 60, losses: true, crashes: true, subsets: true, resets: true},
+	{name: "apart", count: 66, devices: 3, active: 3, steps: 60, apart: true, losses: true, crashes: true, subsets: true},
+	{name: "offline", count: 166, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true},
+	{name: "long", count: 40, devices: 4, active: 4, steps: 160, losses: true, crashes: true, subsets: true},
+	{name: "disks", count: 100, devices: 2, active: 2, steps: 60, losses: true, crashes: true, disks: true, txn: 1500},
+	{name: "resets", count: 133, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, resets: true, txn: 2500},
+	{name: "restores", count: 100, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, restore: true},
 }
 
 // regressions are seeds that once failed, by plan.

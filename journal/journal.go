@@ -53,7 +53,7 @@ type Config struct {
 	RootIno uint64 // of the namespace's root directory; 0: one is taken and remembered
 
 	Clock func() time.Time
-	NewID func() dbfs.NodeID // of nodes made here; nil: dbfs.NewNodeID at Clock
+	NewID func() dbfs.NodeID // of nodes made here; nil: dbfs.NewNodeID at Clock. Both from any goroutine
 
 	// Observe hears which nodes look different now. It is called with no lock held, in
 	// order for remote changes, and must only queue.
