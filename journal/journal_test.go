@@ -290,3 +290,45 @@ func TestReconcileCutShort(t *testing.T) {
 		}
 	}
 }
+
+// What a reconciling that failed half way has written does not count when a later one, of other
+// edits, gets through.
+func TestReconcileAfterOneCutShort(t *testing.T) {
+	defer func(n int) { maxTxn = n }(maxTxn)
+	maxTxn = 3000
+	const files = 20
+	for stop, done := 0, false; !done; stop++ {
+		if stop > 1000 {
+			t.Fatal("it never gets through")
+		}
+		h := newHost(t)
+		ns := h.namespace(t)
+		alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+		alice.settle()
+		bob.settle()
+		for i := range files {
+			bob.make(fmt.Sprint("x", i), file)
+			alice.make(fmt.Sprint("x", i), dir)
+		}
+		bob.settle()
+		for i := range files {
+			alice.make(fmt.Sprint("y", i), file)
+		}
+		alice.kv.left = stop
+		err := alice.pull(100)
+		if done = err == nil; !done && !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		alice.kv.left = -1
+		for i := range files {
+			alice.remove(fmt.Sprint("y", i))
+		}
+		check(t, alice.pull(100))
+		alice.open()
+		for i := range files {
+			if _, err := alice.j.Lookup(fmt.Sprint("y", i)); !errors.Is(err, dbfs.ErrNotExist) {
+				t.Fatalf("stopped after %d updates: y%d, which was removed: %v", stop, i, err)
+			}
+		}
+	}
+}

@@ -271,6 +271,9 @@ func (j *Journal) rewrite(old *pending, before writes, finish func(txn dbfs.Txn,
 			return err
 		}
 		if changed.weight() > maxTxn {
+			if err := j.clearEdits(); err != nil { // of one that failed half way
+				return err
+			}
 			st.gen++
 			if err := j.rewritten(newPending(), st.gen).run(j.cfg.KV); err != nil {
 				return err
