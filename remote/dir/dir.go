@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dbfs/dbfs"
 )
 
@@ -98,11 +100,30 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
+// keepFree is how many bytes of the disk are left to others. A drive with its server inside
+// shares the disk with it, and can do nothing, not even delete, on one that is full.
+const keepFree = 192 << 20
+
+// room returns ErrNoSpace when the disk is as full as this store may make it.
+func (s *Store) room() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.root.Name(), &st); err != nil {
+		return err
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < keepFree {
+		return fmt.Errorf("%w: %d MiB free on its disk, and %d MiB are kept for others", dbfs.ErrNoSpace, free>>20, keepFree>>20)
+	}
+	return nil
+}
+
 // write makes an object of what fill writes. It appears under its name only when all of
 // it is on the disk, and takes nobody's place: then the error is ErrExist.
 func (s *Store) write(name string, fill func(io.Writer) error) error {
 	if err := checkName(name); err != nil {
 		return err
+	}
+	if err := s.room(); err != nil {
+		return failed("create", name, err)
 	}
 	tmp := path.Join(tmpDir, rand.Text())
 	f, err := s.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
