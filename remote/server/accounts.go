@@ -177,19 +177,30 @@ func (se *Session) ResetUser(ctx context.Context, name string) (remote.User, err
 	if err := se.requireAdmin(ctx); err != nil {
 		return remote.User{}, err
 	}
-	a, err := se.s.accountNamed(ctx, name)
+	return se.s.resetToken(ctx, name)
+}
+
+func (s *Server) resetToken(ctx context.Context, name string) (remote.User, error) {
+	a, err := s.accountNamed(ctx, name)
 	if err != nil {
 		return remote.User{}, err
 	}
 	token := newToken(loginPrefix)
-	if err := se.s.pointToken(ctx, hashToken(token), tokenRow{Account: a.ID}); err != nil {
+	if err := s.pointToken(ctx, hashToken(token), tokenRow{Account: a.ID}); err != nil {
 		return remote.User{}, err
 	}
-	a, err = changeRow(ctx, se.s, TableAccount, "account", accountKey(a.ID), func(a *accountRow) error {
+	a, err = changeRow(ctx, s, TableAccount, "account", accountKey(a.ID), func(a *accountRow) error {
 		a.Token = hashToken(token)
 		return nil
 	})
 	return a.user(token), err
+}
+
+// ResetAdmin gives the first administrator a new token. It asks for no rights: whoever has
+// the server's database open can read and write everything in it anyway.
+func (s *Server) ResetAdmin(ctx context.Context) (token string, err error) {
+	u, err := s.resetToken(ctx, adminName)
+	return u.Token, err
 }
 
 func (se *Session) Users(ctx context.Context) ([]remote.User, error) {

@@ -90,10 +90,14 @@ func embeddedToken(srv *host.Server, kv dbfs.KV, device string) (string, error) 
 	if err == nil || !errors.Is(err, dbfs.ErrNotExist) {
 		return string(token), err
 	}
-	if srv.Token == "" {
-		return "", fmt.Errorf("%w: the server's data is here, but the key to it was in meta/, which is not", dbfs.ErrAuth)
+	ctx := context.Background()
+	first := srv.Token
+	if first == "" { // an earlier start got as far as to use it, and could not write down what it got
+		if first, err = srv.ResetAdmin(ctx); err != nil {
+			return "", err
+		}
 	}
-	login, err := srv.Login(context.Background(), remote.LoginRequest{Token: srv.Token, Name: device})
+	login, err := srv.Login(ctx, remote.LoginRequest{Token: first, Name: device})
 	if err != nil {
 		return "", err
 	}
@@ -110,6 +114,7 @@ type identity struct {
 	Device     dbfs.DeviceID    `json:"device"`
 	Root       dbfs.NamespaceID `json:"root"`
 	Namespaces []dbfs.Namespace `json:"namespaces"`
+	Left       []dbfs.Namespace `json:"left,omitempty"` // not had any more; edits of them may be pending
 }
 
 var identityKey = []byte("@identity")
