@@ -14,7 +14,7 @@ import (
 
 // SearchOptions of one search; the zero value asks for the best 20 without snippets.
 type SearchOptions struct {
-	Limit    int       // hits to return; 0: 20
+	Limit    int       // hits to return; 0 or less: 20
 	Snippets bool      // read the files of the hits for the best place in each
 	Now      time.Time // what after:7d counts from; zero: time.Now()
 }
@@ -40,7 +40,7 @@ type Hit struct {
 // the message says where. A segment found to be damaged is dropped and the search
 // repeated without it: its answer is then less than it should be, and Lost is true.
 func (x *Index) Search(ctx context.Context, query string, opt SearchOptions) (Result, error) {
-	if opt.Limit == 0 {
+	if opt.Limit <= 0 {
 		opt.Limit = 20
 	}
 	if opt.Now.IsZero() {

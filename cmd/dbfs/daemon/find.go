@@ -56,7 +56,7 @@ func (d *Daemon) Search(ctx context.Context, req control.SearchRequest) (*contro
 		return nil, err
 	}
 	limit := req.Limit
-	if limit == 0 {
+	if limit <= 0 {
 		limit = 20
 	}
 	res := &control.SearchResult{}
