@@ -60,6 +60,7 @@ type FS struct {
 	server             *fuse.Server
 	changes            *changes
 	done               chan struct{} // closed when the mount is gone
+	since              int64         // nanoseconds: when New was called
 	telling            sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
@@ -85,6 +86,7 @@ func New(cfg Config) *FS {
 		cfg:           cfg,
 		changes:       newChanges(),
 		done:          make(chan struct{}),
+		since:         cfg.Clock().UnixNano(),
 		spaces:        make(map[dbfs.NamespaceID]*space),
 		files:         make(map[uint64]*file),
 		handles:       make(map[uint64]*handle),

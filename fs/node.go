@@ -82,6 +82,9 @@ const blockSize = 4096
 func (fs *FS) attr(n *dbfs.Node, out *fuse.Attr) {
 	*out = fuse.Attr{Ino: n.Ino, Mode: n.Attr.Mode &^ syscall.S_IFMT, Nlink: 1, Blksize: blockSize}
 	mtime := n.Attr.MTime
+	if n.IsRoot() && mtime == 0 { // nobody has set it
+		mtime = fs.since
+	}
 	switch n.Kind {
 	case dbfs.KindDir, dbfs.KindMount:
 		out.Mode |= syscall.S_IFDIR
