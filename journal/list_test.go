@@ -305,3 +305,56 @@ func TestWrittenAfterListing(t *testing.T) {
 		t.Errorf("a has %d bytes, want 3; notices %+v", got, alice.j.Notices())
 	}
 }
+
+// A file that somebody writes to is not forgotten when a new listing does not show it: what
+// is written to it brings it back, with the directory it was in.
+func TestHeldAndNotListed(t *testing.T) {
+	h, alice, bob, _ := three(t)
+	f, g := alice.at("d/f"), alice.at("g")
+	for _, n := range []dbfs.Node{f, g} {
+		alice.j.Hold(n.ID)
+	}
+	bob.remove("d/f")
+	bob.remove("d")
+	bob.settle()
+	for range 2 { // as well if it is listed twice
+		h.store.forget(t, alice.ns)
+		bob.put("h", 7)
+		bob.settle()
+		alice.reset = true
+		alice.settle()
+	}
+	if _, err := alice.j.Lookup("d"); !errors.Is(err, dbfs.ErrNotExist) {
+		t.Errorf("d is not listed: %v, want ErrNotExist", err)
+	}
+	for _, n := range []dbfs.Node{f, g} {
+		now, err := alice.j.Write(n.ID, n.Content, bytesOf(9), 9)
+		check(t, err)
+		alice.j.Release(n.ID)
+		if now.Content.Size != 9 || now.Name != n.Name {
+			t.Errorf("%s has been written: %s, want 9 bytes", n.Name, describe(&now))
+		}
+	}
+	alice.settle()
+	bob.settle()
+	for _, p := range []string{"d/f", "g"} {
+		if got := bob.at(p).Content.Size; got != 9 {
+			t.Errorf("%s has %d bytes, want 9", p, got)
+		}
+	}
+}
+
+// A held file that was deleted here stays deleted, whatever a new listing shows.
+func TestHeldDeletedAndNotListed(t *testing.T) {
+	h, alice, _, _ := three(t)
+	g := alice.at("g")
+	alice.j.Hold(g.ID)
+	alice.remove("g")
+	alice.settle()
+	h.store.forget(t, alice.ns)
+	alice.reset = true
+	alice.settle()
+	if _, err := alice.j.Write(g.ID, g.Content, bytesOf(9), 9); !errors.Is(err, dbfs.ErrNotExist) {
+		t.Errorf("write to a file that was deleted here: %v, want ErrNotExist", err)
+	}
+}

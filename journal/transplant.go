@@ -11,7 +11,7 @@ import (
 type transplant struct {
 	j        *Journal
 	restored bool                        // the log is another one: its revisions cannot be compared
-	was      map[dbfs.NodeID]dbfs.Node   // the old tree's nodes that edits mention, and those above them
+	was      map[dbfs.NodeID]dbfs.Node   // the old tree's nodes that edits mention or that are written to, and those above them
 	renewed  map[dbfs.NodeID]dbfs.NodeID // new ids for nodes made here
 	binds    writes                      // inode numbers for these
 }
@@ -19,15 +19,25 @@ type transplant struct {
 func (t *transplant) read(s *snapshot) {
 	for e := range t.j.pending.all() {
 		for _, id := range append(about(&e.op), e.op.Parent) {
-			for id != dbfs.RootNode {
-				n, ok := s.treeNode(id)
-				if _, done := t.was[id]; done || !ok {
-					break
-				}
-				t.was[id] = n
-				id = n.Parent
-			}
+			t.readUp(s, id)
 		}
+	}
+	for id, h := range t.j.open {
+		if !h.deleted {
+			t.readUp(s, id) // what is written to it brings it back
+		}
+	}
+}
+
+// readUp reads a node and those above it.
+func (t *transplant) readUp(s *snapshot, id dbfs.NodeID) {
+	for id != dbfs.RootNode {
+		n, ok := s.treeNode(id)
+		if _, done := t.was[id]; done || !ok {
+			return
+		}
+		t.was[id] = n
+		id = n.Parent
 	}
 }
 
@@ -121,8 +131,8 @@ func (t *transplant) translateBase(txn dbfs.Txn, base *dbfs.Revs, id dbfs.NodeID
 	return nil
 }
 
-// bury puts the mentioned nodes that are not listed into the new tree, as deleted ones that
-// the server may know nothing of. What the log says of them later counts more.
+// bury puts those nodes that are not listed into the new tree, as deleted ones that the server
+// may know nothing of. What the log says of them later counts more.
 func (t *transplant) bury() error {
 	var ws writes
 	for _, n := range t.was {
