@@ -79,6 +79,7 @@ type Daemon struct {
 
 	mu          sync.Mutex // guards what follows
 	spaces      map[dbfs.NamespaceID]*space
+	left        map[dbfs.NamespaceID]*space // that the account has no more
 	mounted     bool
 	pausedUntil time.Time
 	paused      *time.Timer // ends a pause; nil: none, or one without an end
@@ -90,7 +91,7 @@ type Daemon struct {
 func New(set Settings) (*Daemon, error) {
 	d := &Daemon{
 		set: set, log: set.Log, start: time.Now(),
-		spaces: make(map[dbfs.NamespaceID]*space), ended: make(chan struct{}),
+		spaces: make(map[dbfs.NamespaceID]*space), left: make(map[dbfs.NamespaceID]*space), ended: make(chan struct{}),
 	}
 	if err := d.build(); err != nil {
 		return nil, errors.Join(err, d.close())
@@ -133,6 +134,9 @@ func (d *Daemon) build() (err error) {
 		if err := d.open(ns); err != nil {
 			return err
 		}
+	}
+	if err := d.openLeft(); err != nil {
+		return err
 	}
 	return d.cache.Recover(d.needs)
 }
@@ -277,7 +281,7 @@ func (d *Daemon) sync() error {
 		return err
 	}
 	var errs []error
-	for _, sp := range d.all() {
+	for _, sp := range d.kept() {
 		errs = append(errs, sp.journal.Sync())
 	}
 	return errors.Join(errs...)
@@ -286,7 +290,7 @@ func (d *Daemon) sync() error {
 // close lets go of everything that build opened, in the opposite order.
 func (d *Daemon) close() error {
 	var errs []error
-	for _, sp := range d.all() {
+	for _, sp := range d.kept() {
 		errs = append(errs, sp.close())
 	}
 	if d.cache != nil {

@@ -59,7 +59,7 @@ func (d *Daemon) startFeeding(ctx context.Context) {
 	d.mu.Lock()
 	d.feeders = ctx
 	d.mu.Unlock()
-	for _, sp := range d.all() {
+	for _, sp := range d.kept() {
 		sp.feed.start(ctx)
 	}
 }

@@ -19,8 +19,24 @@ type space struct {
 	feed    *feeder
 }
 
-// open opens a namespace from the disk.
+// open opens a namespace from the disk, and shows and syncs it.
 func (d *Daemon) open(ns dbfs.Namespace) error {
+	sp, err := d.load(ns)
+	if err != nil {
+		return err
+	}
+	d.enter(sp, ns)
+	d.mu.Lock()
+	feeding := d.feeders
+	d.mu.Unlock()
+	if feeding != nil {
+		sp.feed.start(feeding)
+	}
+	return nil
+}
+
+// load opens a namespace's journal and index.
+func (d *Daemon) load(ns dbfs.Namespace) (*space, error) {
 	sp := &space{ns: ns}
 	rootIno := uint64(0)
 	if ns.ID == d.me.Root {
@@ -37,22 +53,22 @@ func (d *Daemon) open(ns dbfs.Namespace) error {
 		},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sp.journal = j
-	if sp.feed, err = d.newFeeder(sp); err != nil {
-		return err
-	}
+	sp.feed, err = d.newFeeder(sp)
+	return sp, err
+}
+
+// enter shows and syncs a namespace, as the account has it now.
+func (d *Daemon) enter(sp *space, ns dbfs.Namespace) {
 	d.mu.Lock()
+	sp.ns = ns
 	d.spaces[ns.ID] = sp
-	feeding := d.feeders
+	delete(d.left, ns.ID)
 	d.mu.Unlock()
-	d.fs.Add(j, ns.Role)
-	d.syncer.Add(j, ns.Role)
-	if feeding != nil {
-		sp.feed.start(feeding)
-	}
-	return nil
+	d.fs.Add(sp.journal, ns.Role)
+	d.syncer.Add(sp.journal, ns.Role)
 }
 
 // changed hears of every node of a namespace that looks different.
@@ -73,41 +89,23 @@ func (d *Daemon) setNamespaces(list []dbfs.Namespace) {
 	have := make(map[dbfs.NamespaceID]bool)
 	for _, ns := range list {
 		have[ns.ID] = true
-		sp := d.space(ns.ID)
+		sp := d.known(ns.ID)
 		if sp == nil {
 			if err := d.open(ns); err != nil {
 				d.log.Error("a namespace cannot be opened", "namespace", ns.Name, "err", err)
 			}
 			continue
 		}
-		d.mu.Lock()
-		sp.ns = ns
-		d.mu.Unlock()
-		d.fs.Add(sp.journal, ns.Role)
-		d.syncer.Add(sp.journal, ns.Role)
+		d.enter(sp, ns)
 	}
 	for _, sp := range d.all() {
 		if id := sp.journal.NS(); !have[id] && id != d.me.Root {
 			d.leave(sp)
 		}
 	}
-	d.me.Namespaces = list
+	d.me.Namespaces, d.me.Left = list, d.leftList()
 	if err := d.keep(d.me); err != nil {
 		d.log.Error("the list of namespaces is not stored", "err", err)
-	}
-}
-
-// leave stops showing and syncing a namespace that the account has no more. What was not
-// sent stays in the journal on this disk.
-func (d *Daemon) leave(sp *space) {
-	d.log.Warn("namespace gone", "namespace", d.named(sp), "unsent edits kept", sp.journal.Backlog().Edits)
-	d.mu.Lock()
-	delete(d.spaces, sp.journal.NS())
-	d.mu.Unlock()
-	d.fs.Remove(sp.journal.NS())
-	go d.syncer.Remove(sp.journal.NS()) // called from within its own poll
-	if err := sp.close(); err != nil {
-		d.log.Warn("close a namespace", "err", err)
 	}
 }
 
@@ -141,9 +139,9 @@ func (d *Daemon) named(sp *space) string {
 	return sp.ns.Name
 }
 
-// needs reports whether a pending edit of any namespace names a chunk.
+// needs reports whether a pending edit of any namespace, left ones too, names a chunk.
 func (d *Daemon) needs(id dbfs.ChunkID) bool {
-	for _, sp := range d.all() {
+	for _, sp := range d.kept() {
 		if sp.journal.Needs(id) {
 			return true
 		}

@@ -132,6 +132,13 @@ func (d *Daemon) attention(st *control.Status, sync syncer.Status) {
 			st.Attention = append(st.Attention, control.Attention{Kind: "error", Message: sp.Err.Error(), Since: sp.Since})
 		}
 	}
+	for _, sp := range d.gone() {
+		if n := sp.journal.Backlog().Edits; n > 0 {
+			st.Attention = append(st.Attention, control.Attention{
+				Kind: "error", Message: fmt.Sprintf("%d unsent %s of %q, which this account has no more, %s kept on this disk", n, plural(n, "edit", "edits"), d.named(sp), plural(n, "is", "are")),
+			})
+		}
+	}
 	if c := st.Cache; c.UnsentBudget > 0 && c.Unsent > c.UnsentBudget*9/10 {
 		st.Attention = append(st.Attention, control.Attention{
 			Kind: "disk", Message: "the room for unsent data is nearly full: writers will have to wait", Command: "dbfs wait",
