@@ -17,6 +17,7 @@ import (
 //   - Two things under one name: the server's keeps the name, ours gets a suffix.
 //     Directories of one name merge, and so do files of equal content.
 //   - A new place in a deleted directory revives the directory.
+//   - A namespace that is not mounted any more stays so: only the server mounts.
 //   - Nothing is ever dropped that holds bytes of the user's.
 
 // state is what resolve may look at.
@@ -191,6 +192,9 @@ func (r *resolver) move(op dbfs.Op) {
 	switch {
 	case !ok || lost(n):
 		return // what it held is not here to be brought back
+	case n.Kind == dbfs.KindMount && !reachable(r.s, n.ID):
+		r.note(NoticeDropped, n.ID, n, op.Name, n.Name)
+		return
 	case !reachable(r.s, n.ID):
 		r.bringBack(n, op.Parent, op.Name, nil, 0)
 		return
@@ -256,7 +260,7 @@ func (r *resolver) revive(op dbfs.Op) {
 	case op.Content != nil && (live || !lost(n) && op.Base.Content != n.Revs.Content):
 		op.Type, op.Parent, op.Name, op.Attr.MTime = dbfs.OpWrite, dbfs.RootNode, "", n.Attr.MTime
 		r.write(op)
-	case live || !ok || lost(n) && op.Content == nil:
+	case live || !ok || lost(n) && op.Content == nil || n.Kind == dbfs.KindMount:
 	default:
 		r.bringBack(n, op.Parent, op.Name, op.Content, n.Attr.MTime)
 	}

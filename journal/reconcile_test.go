@@ -513,6 +513,42 @@ func TestReconcileRevive(t *testing.T) {
 	})
 }
 
+// What another has unmounted is not brought back: the server takes no such edit.
+func TestReconcileUnmounted(t *testing.T) {
+	mounted := func(local func(*ground) dbfs.Op) func(*ground) dbfs.Op {
+		return func(g *ground) dbfs.Op {
+			g.create("m", "d", "m", dbfs.KindMount, 0)
+			return local(g)
+		}
+	}
+	unmount := func(g *ground) { g.delete("m") }
+	runCells(t, []cell{
+		{"move", mounted(func(g *ground) dbfs.Op { return g.opMove("m", "e", "n") }), unmount, "| d/ d/f=1 e/ e/s/ g=2 | dropped"},
+		{"revive", mounted(func(g *ground) dbfs.Op { return g.opRevive("m", "e", "n", nil) }), unmount, "| d/ d/f=1 e/ e/s/ g=2 |"},
+		{"move, and it is still there", mounted(func(g *ground) dbfs.Op { return g.opMove("m", "e", "n") }), nil,
+			"move | d/ d/f=1 e/ e/n/ e/s/ g=2 |"},
+	})
+}
+
+// … and does not keep other edits from being sent.
+func TestMovedAndUnmounted(t *testing.T) {
+	h := newHost(t)
+	me, err := h.sessions[0].Me(t.Context())
+	check(t, err)
+	team := h.namespace(t)
+	alice := newDevice(t, h, 0, me.Root, 1)
+	_, err = h.sessions[0].Mount(t.Context(), team, "team")
+	check(t, err)
+	alice.settle()
+	alice.move("team", "ours")
+	check(t, h.sessions[1].Unmount(t.Context(), team))
+	alice.put("a", 7)
+	alice.settle()
+	if got := alice.sizes(); got != "a 7\n" || len(alice.j.Pending()) > 0 {
+		t.Errorf("alice sees\n%swant only a; pending: %v", got, alice.j.Pending())
+	}
+}
+
 func TestReconcileUnlisted(t *testing.T) {
 	unlist := func(g *ground) { g.unlist("f") }
 	gone := func(op dbfs.Op) func(*ground) dbfs.Op {
