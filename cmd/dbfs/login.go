@@ -103,6 +103,9 @@ func (t *tool) login(ctx context.Context, server, token, device string) error {
 		return t.printJSON(loginReply{t.profile, server, l.Name, l.Device, device})
 	}
 	t.printf("logged in as %s at %s; this device is %q\n", visible(l.Name), server, visible(device))
+	if _, err := t.daemon().Version(ctx); err == nil {
+		t.note("the drive that is mounted goes on with its old login, which is void now: unmount it and mount it again")
+	}
 	return nil
 }
 

@@ -160,7 +160,8 @@ type table struct{ rows [][]string }
 
 func (tab *table) add(cells ...string) { tab.rows = append(tab.rows, cells) }
 
-// write pads the columns to their widest cell, two spaces between them.
+// write pads the columns to their widest cell, two spaces between them. The last cell of a
+// row is not padded and widens nothing: it may be a sentence.
 func (tab *table) write(w io.Writer) {
 	var width []int
 	for _, row := range tab.rows {
@@ -168,7 +169,9 @@ func (tab *table) write(w io.Writer) {
 			if i == len(width) {
 				width = append(width, 0)
 			}
-			width[i] = max(width[i], printed(cell))
+			if i < len(row)-1 {
+				width[i] = max(width[i], printed(cell))
+			}
 		}
 	}
 	for _, row := range tab.rows {

@@ -122,7 +122,11 @@ func (t *tool) writeStatus(w io.Writer, st *control.Status) {
 		if i == 0 {
 			word = t.paint(red, "attention")
 		}
-		tab.add(word, visible(a.Message), a.Command)
+		text := visible(a.Message)
+		if a.Command != "" {
+			text += ": " + a.Command
+		}
+		tab.add(word, text)
 	}
 	tab.write(w)
 }

@@ -188,5 +188,6 @@ func awaitExit(ctx context.Context, pidfd, pid int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: the daemon %d has unmounted but not ended", dbfs.ErrBusy, pid)
+	return control.WithHint(fmt.Errorf("%w: the daemon %d has unmounted but not ended", dbfs.ErrBusy, pid),
+		fmt.Sprintf("wait a little; if it never ends, \"kill -9 %d\" loses nothing that was closed", pid))
 }
