@@ -205,8 +205,8 @@ type Backlog struct {
 func (j *Journal) Backlog() Backlog {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	b := Backlog{Edits: len(j.pending.list), Files: len(j.pending.byNode)}
-	for _, e := range j.pending.list {
+	b := Backlog{Edits: j.pending.len(), Files: len(j.pending.byNode)}
+	for e := range j.pending.all() {
 		if e.op.Content != nil {
 			b.Bytes += e.op.Content.Size
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -428,4 +429,25 @@ func (d *device) chmod(p string, mode uint32) {
 	d.t.Helper()
 	_, err := d.j.SetAttr(d.at(p).ID, dbfs.AttrMode, dbfs.Attr{Mode: mode})
 	check(d.t, err)
+}
+
+// The backlog is of what is still pending, not of what has been taken back in between.
+func TestBacklog(t *testing.T) {
+	h := newHost(t)
+	alice := newDevice(t, h, 0, h.namespace(t), 1)
+	alice.settle()
+	alice.put("a", 1)
+	alice.later = time.Hour
+	alice.put("b", 2)
+	alice.put("c", 4)
+	alice.remove("a") // older than what stays
+	alice.remove("b")
+	want := Backlog{Edits: 1, Files: 1, Bytes: 4, Oldest: worldTime.Add(time.Hour).UnixNano()}
+	if got := alice.j.Backlog(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	alice.remove("c")
+	if got := alice.j.Backlog(); got != (Backlog{}) {
+		t.Errorf("nothing is pending: %+v", got)
+	}
 }
