@@ -1,9 +1,11 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,9 +64,10 @@ func (sp *space) upload(ctx context.Context) {
 	}
 }
 
-// missing returns the chunks of the next round, oldest edits first. Files that somebody is
-// writing are left alone, unless the batch in flight names them: it does not change any more,
-// and nothing goes on before it has got through.
+// missing returns the chunks of the next round: of the oldest edits, short ones first, so that
+// small files are soon through. Files that somebody is writing are left alone, unless the batch
+// in flight names them: it does not change any more, and nothing goes on before it has got
+// through.
 func (sp *space) missing() []piece {
 	var pieces []piece
 	seen := make(map[dbfs.ChunkID]bool)
@@ -88,9 +91,11 @@ func (sp *space) missing() []piece {
 			}
 		}
 		if len(pieces) >= roundPieces {
-			return pieces[:roundPieces]
+			pieces = pieces[:roundPieces]
+			break
 		}
 	}
+	slices.SortStableFunc(pieces, func(a, b piece) int { return cmp.Compare(a.ref.Len, b.ref.Len) })
 	return pieces
 }
 

@@ -1,0 +1,8 @@
+package syncer
+
+const (
+	PageEntries = pageEntries
+	ReceiptLife = receiptLife
+)
+
+var Backoff = backoff
