@@ -22,9 +22,9 @@ type place struct {
 }
 
 // Batch returns the batch in flight or, if there is none, makes one of the edits that may
-// be sent: in order, those that ready accepts, whose content nobody is writing, and that do
-// not build on one left behind. nil: there is nothing to send now. ready must not call the
-// journal.
+// be sent: in order, those that ready accepts, whose content nobody is writing, that are not
+// set aside, and that do not build on one left behind. nil: there is nothing to send now.
+// ready must not call the journal.
 func (j *Journal) Batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 	if err := j.catchUp(); err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 		if len(b.edits) == dbfs.MaxBatchOps {
 			break
 		}
-		if e.op.Content != nil && j.open[e.op.Node] != nil || left.under(e) || !ready(&e.op) {
+		if e.op.Content != nil && j.open[e.op.Node] != nil || left.under(e) || j.isAside(&e.op) || !ready(&e.op) {
 			left.add(e)
 			continue
 		}

@@ -73,9 +73,10 @@ type Journal struct {
 	view     *view
 	pending  *pending
 	cursor   dbfs.Cursor
-	inflight *Batch   // sent or about to be, not yet seen in the log
-	st       logState // as it is in the database, or will be when the transaction is through
-	nextN    uint64   // the next OpID.N
+	aside    map[dbfs.OpID]Aside // by the edits' numbers; some may be gone, or have changed
+	inflight *Batch              // sent or about to be, not yet seen in the log
+	st       logState            // as it is in the database, or will be when the transaction is through
+	nextN    uint64              // the next OpID.N
 	open     map[dbfs.NodeID]*hold
 	needed   map[dbfs.ChunkID]int
 	unpin    []dbfs.ChunkRef // not needed any more, once the next Sync is through
@@ -97,7 +98,7 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, open: make(map[dbfs.NodeID]*hold), moved: make(chan struct{})}
+	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, open: make(map[dbfs.NodeID]*hold), aside: make(map[dbfs.OpID]Aside), moved: make(chan struct{})}
 	if err := j.start(); err != nil {
 		return nil, fmt.Errorf("open the journal of namespace %s: %w", cfg.NS, err)
 	}

@@ -132,6 +132,13 @@ func (d *Daemon) attention(st *control.Status, sync syncer.Status) {
 			st.Attention = append(st.Attention, control.Attention{Kind: "error", Message: sp.Err.Error(), Since: sp.Since})
 		}
 	}
+	for _, sp := range d.all() {
+		for _, a := range sp.journal.Asides() {
+			st.Attention = append(st.Attention, control.Attention{
+				Kind: "error", Message: fmt.Sprintf("an edit of %q in %s is kept on this disk, because the server does not take it: %v", a.Name, d.named(sp), a.Why), Since: a.Time,
+			})
+		}
+	}
 	for _, sp := range d.gone() {
 		if n := sp.journal.Backlog().Edits; n > 0 {
 			st.Attention = append(st.Attention, control.Attention{
