@@ -26,7 +26,7 @@ func (sp *space) push(ctx context.Context) error {
 		if err := sp.s.gate(ctx); err != nil {
 			return err
 		}
-		batch, err := sp.journal.Batch(sp.uploaded)
+		batch, err := sp.journal.Batch(sp.sendable())
 		if err != nil || batch == nil {
 			return err
 		}
@@ -41,6 +41,18 @@ func (sp *space) push(ctx context.Context) error {
 			sp.listAnew()
 			return fmt.Errorf("the server goes on refusing edits of namespace %s that fit what its log says; its tree will be listed anew: %w", sp.journal.NS(), dbfs.ErrBusy)
 		}
+	}
+}
+
+// sendable accepts the edits of one batch: sp.limit of them, whose content is at the server.
+func (sp *space) sendable() func(*dbfs.Op) bool {
+	n := 0
+	return func(op *dbfs.Op) bool {
+		if n == sp.limit || !sp.uploaded(op) {
+			return false
+		}
+		n++
+		return true
 	}
 }
 
@@ -77,10 +89,25 @@ func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool
 	case errors.As(err, &need):
 		sp.receipts.drop(need.Chunks, receipts)
 		return true, fmt.Errorf("%w; uploading them again: %w", err, dbfs.ErrOffline)
+	case errors.Is(err, dbfs.ErrInvalid), errors.Is(err, dbfs.ErrTooLarge), errors.Is(err, dbfs.ErrNameTooLong):
+		return false, sp.withdraw(batch, err)
 	case errors.Is(err, dbfs.ErrReset):
 		sp.listAnew()
 	}
 	return false, fmt.Errorf("commit: %w", err)
+}
+
+// withdraw takes back a batch that would be answered in the same way for ever. Smaller ones
+// follow, until the one edit is found that the server does not take; it is set aside, and the
+// others go on without it.
+func (sp *space) withdraw(batch *journal.Batch, why error) error {
+	if len(batch.Ops) > 1 {
+		sp.limit = len(batch.Ops) / 2
+		return sp.journal.TakeBack()
+	}
+	sp.limit = dbfs.MaxBatchOps
+	sp.s.cfg.Log.Warn("the server does not take an edit; it is kept and set aside", "namespace", sp.journal.NS(), "op", batch.Ops[0].Type, "node", batch.Ops[0].Node, "err", why)
+	return sp.journal.SetAside(why)
 }
 
 // taken advances by the entries that a batch became. If others' came in between, the log has

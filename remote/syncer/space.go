@@ -19,6 +19,7 @@ type space struct {
 	cancel   context.CancelFunc
 	work     sync.WaitGroup
 	news     chan struct{} // cap 1: there may be something to pull
+	limit    int           // of a batch's ops, less while a bad one is searched; of the goroutine that syncs
 
 	mu        sync.Mutex // guards what follows
 	role      dbfs.Role
@@ -49,7 +50,7 @@ const (
 
 func newSpace(s *Syncer, j *journal.Journal, role dbfs.Role) *space {
 	sp := &space{
-		s: s, journal: j, role: role, state: Idle, receipts: newReceipts(s.cfg.Clock),
+		s: s, journal: j, role: role, state: Idle, limit: dbfs.MaxBatchOps, receipts: newReceipts(s.cfg.Clock),
 		news: make(chan struct{}, 1), pulled: make(chan struct{}),
 	}
 	poke(sp.news)
