@@ -36,7 +36,7 @@ func (j *Journal) stampEdits() error {
 			}
 			for _, e := range old[:n] {
 				stamped := *e
-				stamped.tried = e.fixed()
+				stamped.tried, stamped.since = e.fixed(), e.oldest()
 				stamped.op.ID = dbfs.OpID{Device: j.cfg.Device, N: j.nextN}
 				j.nextN++
 				if err := j.log.put(txn, &stamped); err != nil {

@@ -94,7 +94,10 @@ func (ed *editor) record(op dbfs.Op) error {
 }
 
 // append adds an edit at the end, bases as given.
-func (ed *editor) append(op dbfs.Op) error {
+func (ed *editor) append(op dbfs.Op) error { return ed.appendFor(0, op) }
+
+// appendFor adds an edit that stands for older ones; since is the number of the oldest, or 0.
+func (ed *editor) appendFor(since uint64, op dbfs.Op) error {
 	j := ed.j
 	ed.dirty = true
 	if err := j.numberOp(ed.txn, &op); err != nil {
@@ -109,7 +112,7 @@ func (ed *editor) append(op dbfs.Op) error {
 			return err
 		}
 	}
-	e := &edit{key: j.pending.nextKey(), op: op}
+	e := &edit{key: j.pending.nextKey(), op: op, since: since}
 	if err := j.log.put(ed.txn, e); err != nil {
 		return err
 	}
@@ -406,6 +409,7 @@ func (ed *editor) move(n dbfs.Node, to dbfs.Op) error {
 		return ed.replant(n, to)
 	}
 	to.Type, to.Node, to.Base = dbfs.OpMove, n.ID, n.Revs
+	since := uint64(0)
 	last := ed.j.pending.last()
 	if last != nil && last.op.Node == n.ID && last.op.Type == dbfs.OpMove && last.op.Replace == nil && !last.fixed() {
 		if err := ed.cancel(n.ID, []*edit{last}); err != nil {
@@ -414,16 +418,16 @@ func (ed *editor) move(n dbfs.Node, to dbfs.Op) error {
 		if last.left == (place{to.Parent, to.Name}) {
 			return nil // it is back where it was
 		}
-		to.Base = last.op.Base
+		to.Base, since = last.op.Base, last.oldest()
 	}
-	return ed.append(to)
+	return ed.appendFor(since, to)
 }
 
 // replant makes a node that the server has never seen where it goes: after all other edits,
 // since that place may have come about by one of them.
 func (ed *editor) replant(n dbfs.Node, to dbfs.Op) error {
 	edits := ed.j.pending.byNode[n.ID]
-	op := edits[0].op
+	op, since := edits[0].op, edits[0].oldest()
 	op.Parent, op.Name, op.Attr, op.Time = to.Parent, to.Name, n.Attr, ed.now
 	if n.Kind == dbfs.KindFile {
 		op.Content = &n.Content
@@ -431,7 +435,7 @@ func (ed *editor) replant(n dbfs.Node, to dbfs.Op) error {
 	if err := ed.cancel(n.ID, edits); err != nil {
 		return err
 	}
-	return ed.append(op)
+	return ed.appendFor(since, op)
 }
 
 // Delete removes a file or symlink.

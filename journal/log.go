@@ -14,7 +14,7 @@ import (
 // log is the journal's part of the metadata database (integers big-endian):
 //
 //	s/<ns>              u64 op numbers below are used, u64 last batch, u64 root's inode, u32 gen, u8 owed, u64 due
-//	j/<ns><gen><key>    u8 tried, then the op record; keys u64, ascending in the order of the edits
+//	j/<ns><gen><key>    u8 tried, u64 since, op record; keys u64, ascending in the order of the edits
 //	f/<ns>              u64 batch number, then the keys of its edits: the batch in flight
 //	c/<ns><time><node>  JSON of a lasting Notice; time u64 nanoseconds
 //
@@ -143,14 +143,14 @@ func decodeEdit(k, v []byte) (*edit, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) < 1 || b[0] > 1 {
+	if len(b) < 9 || b[0] > 1 {
 		return nil, fmt.Errorf("%w: an edit of %d bytes", dbfs.ErrCorrupt, len(b))
 	}
-	op, err := dbfs.DecodeOp(b[1:])
+	op, err := dbfs.DecodeOp(b[9:])
 	if err == nil {
 		err = checkOp(&op)
 	}
-	return &edit{key: binary.BigEndian.Uint64(k), op: op, tried: b[0] == 1}, err
+	return &edit{key: binary.BigEndian.Uint64(k), op: op, tried: b[0] == 1, since: binary.BigEndian.Uint64(b[1:])}, err
 }
 
 func encodeEdit(e *edit) []byte {
@@ -158,6 +158,7 @@ func encodeEdit(e *edit) []byte {
 	if e.tried {
 		b[0] = 1
 	}
+	b = binary.BigEndian.AppendUint64(b, e.since)
 	return sealRecord(dbfs.AppendOp(b, &e.op))
 }
 

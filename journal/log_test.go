@@ -234,14 +234,14 @@ func TestDiskGone(t *testing.T) {
 }
 
 // opRecord is where in the body of an edit's record the op record begins.
-const opRecord = 1
+const opRecord = 9
 
 func FuzzLogRecords(f *testing.F) {
 	op := dbfs.Op{ID: dbfs.OpID{Device: 1, N: 2}, Type: dbfs.OpCreate, Node: dbfs.NodeID{1}, Name: "x", Kind: dbfs.KindFile, Content: contentOf(3)}
 	f.Add(byte(0), encodeState(logState{ops: 1})[1:30])
 	f.Add(byte(1), bytes.Repeat([]byte{1}, 24))
 	f.Add(byte(2), []byte(`{"time":"2026-05-01T12:00:00Z","what":"conflicted-copy","node":"00000000000000000000000000000001"}`))
-	f.Add(byte(3), dbfs.AppendOp([]byte{1}, &op))
+	f.Add(byte(3), dbfs.AppendOp([]byte{1, 8: 7}, &op))
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
 		sealed := sealRecord(b) // the checksum is made right, so that the fuzzer gets past it
 		switch kind % 4 {

@@ -21,6 +21,16 @@ type edit struct {
 	// tried: it was in a batch that was forgotten unanswered. The server may have it, so that what
 	// would be amended into it could be lost.
 	tried bool
+
+	since uint64 // not 0: the number of the oldest edit that this one stands for
+}
+
+// oldest returns the number of the oldest edit that this one stands for, which may be itself.
+func (e *edit) oldest() uint64 {
+	if e.since != 0 {
+		return e.since
+	}
+	return e.op.ID.N
 }
 
 // fixed reports whether the server may know the edit as it is.

@@ -3,6 +3,7 @@ package journal
 import (
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"strings"
 
@@ -183,12 +184,19 @@ func (j *Journal) StateOf(id dbfs.NodeID) State {
 }
 
 // Pending returns the edits the server has not taken, oldest first.
-func (j *Journal) Pending() []dbfs.Op {
+func (j *Journal) Pending() []dbfs.Op { return j.PendingBefore(math.MaxUint64) }
+
+// PendingBefore returns the edits that the server has not taken and that were made before the
+// one of that number, or stand for one that was: reconciling gives new numbers, and so does
+// a file that is moved before it has been sent.
+func (j *Journal) PendingBefore(n uint64) []dbfs.Op {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	ops := make([]dbfs.Op, 0, j.pending.len())
 	for e := range j.pending.all() {
-		ops = append(ops, e.op)
+		if e.oldest() < n {
+			ops = append(ops, e.op)
+		}
 	}
 	return ops
 }

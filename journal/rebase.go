@@ -220,11 +220,12 @@ func merge(a, b dbfs.Revs) dbfs.Revs {
 func (r *rebase) add(e, made *edit, i int) {
 	made.key = max(e.key+uint64(i), r.last+1)
 	r.last = made.key
+	made.tried, made.since = e.tried, e.since
 	if made.op.ID == (dbfs.OpID{}) {
+		made.tried, made.since = false, e.oldest()
 		made.op.ID = dbfs.OpID{Device: r.j.cfg.Device, N: r.j.nextN}
 		r.j.nextN++
 	}
-	made.tried = e.tried && made.op.ID == e.op.ID
 	r.remember(r.was, about(&made.op)...)
 	r.j.pending.add(made)
 	r.j.need(made.op.Content)

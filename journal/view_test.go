@@ -431,6 +431,61 @@ func (d *device) chmod(p string, mode uint32) {
 	check(d.t, err)
 }
 
+// An edit that takes the place of an older one still counts as that old, however often that
+// happens: who waits for what was made until now must not be told that it is done.
+func TestPendingBefore(t *testing.T) {
+	for name, replace := range map[string]func(alice, bob *device) (until uint64){
+		"made and moved": func(alice, _ *device) uint64 {
+			alice.put("a", 1)
+			until := alice.j.NextOp()
+			alice.move("a", "b")
+			alice.move("b", "c")
+			return until
+		},
+		"moved twice": func(alice, _ *device) uint64 {
+			alice.move("old", "b")
+			until := alice.j.NextOp()
+			alice.move("b", "c")
+			return until
+		},
+		"written and revived": func(alice, bob *device) uint64 {
+			alice.put("old", 2)
+			until := alice.j.NextOp()
+			bob.remove("old")
+			bob.settle()
+			check(t, alice.pull(100))
+			return until
+		},
+		"of another login": func(alice, bob *device) uint64 {
+			alice.put("old", 2)
+			until := alice.j.NextOp()
+			alice.meta = bob.meta
+			return until
+		},
+	} {
+		h := newHost(t)
+		ns := h.namespace(t)
+		alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+		alice.settle()
+		alice.put("old", 1)
+		alice.settle()
+		bob.settle()
+		until := replace(alice, bob)
+		alice.put("later", 1)
+		for range 2 { // as well after a restart
+			got := alice.j.PendingBefore(until)
+			if later := func(op dbfs.Op) bool { return op.Name == "later" }; len(got) == 0 || slices.ContainsFunc(got, later) {
+				t.Errorf("%s: %v are pending from before, want all but later", name, got)
+			}
+			alice.open()
+		}
+		alice.settle()
+		if got := alice.j.PendingBefore(until); len(got) > 0 {
+			t.Errorf("%s: all is sent, and %v are pending", name, got)
+		}
+	}
+}
+
 // The backlog is of what is still pending, not of what has been taken back in between.
 func TestBacklog(t *testing.T) {
 	h := newHost(t)

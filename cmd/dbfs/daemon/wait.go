@@ -70,8 +70,8 @@ func (w *waiter) left() (p control.Progress, item string) {
 		if !counted {
 			continue
 		}
-		for _, op := range sp.journal.Pending() {
-			if op.ID.N >= until || !w.concerns(sp, &op) {
+		for _, op := range sp.journal.PendingBefore(until) {
+			if !w.concerns(sp, &op) {
 				continue
 			}
 			p.Files++
