@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -90,4 +91,22 @@ func unsentFile(t *testing.T, j *journal.Journal) dbfs.ChunkID {
 		t.Fatal(err)
 	}
 	return content.Chunks[0]
+}
+
+// A wait for everything does not end well while something is kept that cannot be sent; a wait
+// for a path that is not there does not end well at all.
+func TestWaitSaysWhatItCannotWaitFor(t *testing.T) {
+	d := build(t, t.TempDir())
+	defer d.close()
+	had := d.me.Namespaces
+	d.setNamespaces(append(had[:len(had):len(had)], dbfs.Namespace{ID: 99, Name: "team", Role: dbfs.RoleWrite}))
+	unsentFile(t, d.space(99).journal)
+	d.setNamespaces(had)
+	nothing := func(control.Progress) error { return nil }
+	if _, err := d.Wait(t.Context(), control.WaitRequest{Path: "/"}, nothing); !errors.Is(err, dbfs.ErrForbidden) {
+		t.Errorf("wait for edits of a namespace that is gone: %v, want ErrForbidden", err)
+	}
+	if _, err := d.Wait(t.Context(), control.WaitRequest{Path: "/nope"}, nothing); !errors.Is(err, dbfs.ErrNotExist) && !errors.Is(err, dbfs.ErrOffline) {
+		t.Errorf("wait for a path that is not there: %v", err)
+	}
 }

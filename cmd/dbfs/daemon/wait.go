@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,12 +13,15 @@ import (
 
 // Wait returns when every change made below a path before the call is at the server.
 func (d *Daemon) Wait(ctx context.Context, req control.WaitRequest, progress func(control.Progress) error) (*control.WaitResult, error) {
-	if _, _, err := d.begin(req.Path); err != nil {
+	if _, _, err := d.find(req.Path); err != nil {
 		return nil, err
 	}
 	d.syncer.Kick()
 	w := newWaiter(d, req.Path)
 	for {
+		if err := w.stranded(); err != nil {
+			return nil, err
+		}
 		left, item := w.left()
 		if left.Files == 0 && item == "" {
 			break
@@ -84,8 +88,32 @@ func (w *waiter) left() (p control.Progress, item string) {
 		}
 	}
 	w.total = max(w.total, bytes)
-	p.Total, p.Done, p.Phase = w.total, w.total-bytes, "sending"
+	p.Total, p.Done, p.Phase = w.total, w.total-bytes, w.d.phase()
 	return p, item
+}
+
+// phase says in a few words what is being done, or why nothing is.
+func (d *Daemon) phase() string {
+	switch st := d.syncer.Status(); {
+	case st.Paused:
+		return "paused (dbfs resume)"
+	case errors.Is(st.Err, dbfs.ErrAuth):
+		return "not logged in any more (dbfs login)"
+	case st.Err != nil:
+		return "offline"
+	}
+	return "sending"
+}
+
+// stranded returns an error if something that is waited for is in a namespace that the account
+// has no more: it stays on this disk, and nobody can say when it can be sent.
+func (w *waiter) stranded() error {
+	for _, sp := range w.d.gone() {
+		if n := sp.journal.Backlog().Edits; n > 0 && w.below == "" {
+			return fmt.Errorf("%d edits in namespace %q, which this account has no more, are kept on this device: %w", n, w.d.named(sp), dbfs.ErrForbidden)
+		}
+	}
+	return nil
 }
 
 func (w *waiter) name(sp *space, op *dbfs.Op) string {
