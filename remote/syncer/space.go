@@ -118,6 +118,7 @@ func (sp *space) sync(ctx context.Context) {
 	for failures := 0; sp.s.gate(ctx) == nil; {
 		// Taken before the step, so that what happens during it is not slept over.
 		moved, arrived := sp.journal.Moved(), sp.receipts.arrived()
+		begun := sp.s.cfg.Clock()
 		err := sp.step(ctx, &behind)
 		if ctx.Err() != nil {
 			return
@@ -125,9 +126,11 @@ func (sp *space) sync(ctx context.Context) {
 		sp.attempted(err)
 		if err == nil {
 			failures = 0
+			took := sp.s.cfg.Clock().Sub(begun)
 			if behind = sp.rest(ctx, moved, arrived); ctx.Err() != nil {
 				return
 			}
+			sp.gather(ctx, took)
 			continue
 		}
 		wait := backoff(failures, sp.s.cfg.MaxBackoff)
@@ -137,6 +140,14 @@ func (sp *space) sync(ctx context.Context) {
 		}
 		sleep(ctx, wait, sp.news)
 		behind = true
+	}
+}
+
+// gather lets edits come together for as long as looking at what is pending took: with a
+// hundred thousand waiting, every new one would otherwise have all of them looked at again.
+func (sp *space) gather(ctx context.Context, took time.Duration) {
+	if wait := min(took, 200*time.Millisecond); wait > time.Millisecond {
+		sleep(ctx, wait, nil)
 	}
 }
 

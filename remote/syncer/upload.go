@@ -35,13 +35,16 @@ const (
 func (sp *space) upload(ctx context.Context) {
 	for failures := 0; sp.s.gate(ctx) == nil; {
 		moved, retry := sp.journal.Moved(), sp.receipts.retried()
+		begun := sp.s.cfg.Clock()
 		pieces := sp.missing()
 		if len(pieces) == 0 {
+			took := sp.s.cfg.Clock().Sub(begun)
 			select {
 			case <-moved:
 			case <-retry:
 			case <-ctx.Done():
 			}
+			sp.gather(ctx, took)
 			continue
 		}
 		err := sp.round(ctx, pieces)
