@@ -156,5 +156,10 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 	}
 	fs.dirChanged(oldDir)
 	fs.dirChanged(newDir)
+	if !fs.changes.idle() {
+		// The kernel may have meant another node by the name, and would believe that it is
+		// that one which has moved.
+		fs.changes.add(sp.ns, fs.whereabouts(sp, n.ID))
+	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache"
+	"github.com/dbfs/dbfs/journal"
 )
 
 // A file is an inode that is open: its handles share it. It reads from a body, one version
@@ -22,12 +23,14 @@ type file struct {
 	ino   uint64
 	space *space
 
+	fresh   sync.Once    // the first that opens it makes sure that the kernel has no other bytes
 	sealing sync.Mutex   // one seal at a time
 	reading sync.RWMutex // held for reading by reads under way: a body is not closed under them
 	mu      sync.RWMutex // guards what follows; taken after sealing and reading
 	id      dbfs.NodeID
 	handles int
 	writers int
+	alike   bool          // the kernel has no other bytes than these
 	closed  bool          // after the last handle: whoever opens it again makes a new file
 	held    bool          // the journal holds back edits of id until the last writer has closed
 	base    dbfs.Content  // what was opened or, since, recorded last
@@ -243,10 +246,8 @@ func (f *file) seal(ctx context.Context) error {
 		}
 		f.setSealed(&content)
 	}
-	n, elsewhere, err := f.record()
-	if elsewhere {
-		f.fs.appeared(f.space, n)
-	}
+	news, err := f.record()
+	f.fs.changes.add(f.space.ns, news)
 	return err
 }
 
@@ -256,53 +257,79 @@ func (f *file) setSealed(c *dbfs.Content) {
 	f.sealed = c
 }
 
-// record writes down what is sealed and returns the node that has it now; elsewhere: that is
-// not where the kernel last saw the file. If it fails, the next seal tries again.
-func (f *file) record() (n dbfs.Node, elsewhere bool, err error) {
+// record writes down what is sealed and returns what the kernel has to be told: it asked for a
+// write, not for other names. If it fails, the next seal tries again.
+func (f *file) record() ([]journal.Change, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.deleted || f.sealed == nil {
-		return n, false, nil
+		return nil, nil
 	}
 	content := *f.sealed
-	n, err = f.space.journal.Write(f.id, f.base, content, f.mtime)
+	n, err := f.space.journal.Write(f.id, f.base, content, f.mtime)
 	if errors.Is(err, dbfs.ErrNotExist) {
 		f.deleted, f.sealed = true, nil // removed here between the write and now
-		return n, false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return n, false, fmt.Errorf("record %s: %w", f.id, err)
+		return nil, fmt.Errorf("record %s: %w", f.id, err)
 	}
-	elsewhere = n.ID != f.id || f.own != nil
+	was := f.base
 	f.base, f.sealed = content, nil
-	if n.ID != f.id {
-		f.follow(n.ID)
-	} else if n.Ino == f.ino {
-		f.own = nil // it had been removed elsewhere, and is back
+	f.notePages()
+	switch {
+	case n.ID == f.id && f.own == nil:
+		return nil, nil
+	case n.ID == f.id && n.Ino != f.ino: // the node goes on under another inode, and so do its bytes
+		old := n
+		old.Content = was
+		return []journal.Change{{Node: n.ID, Before: &old, After: &n, Remote: true}}, nil
 	}
-	return n, elsewhere, nil
+	return f.follow(n)
 }
 
-// follow lets the file go on as another node: its writers' bytes have become that. Called
-// with mu held.
-func (f *file) follow(id dbfs.NodeID) {
-	if f.held {
-		f.space.journal.Hold(id)
-		f.space.journal.Release(f.id)
+// follow lets the file go on as a node: another one, which its writers' bytes have become, or
+// its own, which had been removed elsewhere and is back. The node takes the inode that the
+// kernel has, so that there is one for everybody who opens it, and the node before gets
+// another. It returns what the kernel has to be told. Called with mu held.
+func (f *file) follow(to dbfs.Node) ([]journal.Change, error) {
+	j := f.space.journal
+	from := f.id
+	if from != to.ID && f.held {
+		j.Hold(to.ID)
+		j.Release(from)
 	}
-	f.id = id
+	f.id = to.ID
+	if to.Ino != f.ino && f.fs.openFile(to.Ino) != nil { // somebody was faster, and has the name
+		to.Deleted = true
+		f.own = &to
+		return nil, nil
+	}
 	f.own = nil
+	var errs []error
+	if from != to.ID {
+		// Also if it is deleted: it may come back.
+		if old, err := j.Node(from); err != nil || old.Ino == f.ino {
+			if _, err := j.NewInode(from); err != nil && !errors.Is(err, dbfs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if to.Ino != f.ino {
+		errs = append(errs, j.SetInode(to.ID, f.ino))
+	}
+	return f.fs.whereabouts(f.space, from, to.ID), errors.Join(errs...)
 }
 
-// followTo lets the file go on as another node if it stands for from. A conflicted copy has
-// the bytes of who wrote; readers keep the version they opened. A node that was adopted is
-// the same inode, for everybody.
-func (f *file) followTo(from dbfs.NodeID, to dbfs.Node) {
+// followTo lets the file go on as another node if it stands for from. A conflicted copy has the bytes of who wrote; readers keep the version they opened. A node
+// that was adopted is the same inode, for everybody.
+func (f *file) followTo(from dbfs.NodeID, to dbfs.Node) ([]journal.Change, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.id == from && (f.draft != nil || to.Ino == f.ino) {
-		f.follow(to.ID)
+	if f.id != from || f.own != nil || f.draft == nil && to.Ino != f.ino {
+		return nil, nil
 	}
+	return f.follow(to)
 }
 
 // is reports whether the file's handles stand for that node.
@@ -312,11 +339,37 @@ func (f *file) is(id dbfs.NodeID) bool {
 	return f.id == id
 }
 
-// shows reports whether the file was opened when the node was what it is now.
-func (f *file) shows(n *dbfs.Node) bool {
+// isCurrent reports whether the file has the bytes that its node has now.
+func (f *file) isCurrent() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.id == n.ID && f.own == nil && f.base.Equal(n.Content)
+	if f.own != nil {
+		return false
+	}
+	n, err := f.space.journal.Node(f.id)
+	return err == nil && f.base.Equal(n.Content)
+}
+
+// pagesAre reports whether the kernel has no other bytes of the file than its version, and
+// notes that it has none from now on.
+func (f *file) pagesAre() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := versionOf(f.base)
+	was := f.fs.pages.are(f.ino, v)
+	f.fs.pages.set(f.ino, v)
+	f.alike = true
+	return was
+}
+
+// notePages notes of which version the kernel has bytes: of what it wrote, unless some are
+// older. Called with mu held.
+func (f *file) notePages() {
+	if f.alike {
+		f.fs.pages.set(f.ino, versionOf(f.base))
+	} else {
+		f.fs.pages.set(f.ino, 0)
+	}
 }
 
 // sync makes what has been written survive a loss of power.
@@ -360,6 +413,7 @@ func (f *file) enter(writer bool) bool {
 		if n, err := f.space.journal.Node(f.id); err == nil {
 			f.base = n.Content
 		}
+		f.alike = f.fs.pages.are(f.ino, versionOf(f.base))
 	}
 	f.handles++
 	if writer {
@@ -428,6 +482,9 @@ func (f *file) abandon() error {
 func (f *file) close() error {
 	var errs []error
 	if f.draft != nil {
+		if f.draft.Dirty() { // nobody wants it, but the kernel has some of it
+			f.fs.pages.set(f.ino, 0)
+		}
 		errs = append(errs, f.draft.Close())
 	}
 	if f.body != nil {

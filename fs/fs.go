@@ -59,6 +59,7 @@ type FS struct {
 	cfg                Config
 	server             *fuse.Server
 	changes            *changes
+	pages              pages
 	done               chan struct{} // closed when the mount is gone
 	since              int64         // nanoseconds: when New was called
 	telling            sync.WaitGroup

@@ -18,8 +18,16 @@ type changes struct {
 	moved   *sync.Cond // the queue got longer, was taken, or closed
 	queue   []change
 	due     map[uint64]int // by inode number: how many changes of it have not been told
-	serving bool           // somebody takes from the queue
+	opening map[uint64]*opening
+	telling uint64 // the inode of whose bytes the kernel is being told; 0: none
+	serving bool   // somebody takes from the queue
 	closed  bool
+}
+
+// opening is an inode that is being opened.
+type opening struct {
+	count   int  // by how many
+	changed bool // before that or meanwhile, and the kernel may not know
 }
 
 type change struct {
@@ -28,9 +36,17 @@ type change struct {
 }
 
 func newChanges() *changes {
-	c := &changes{due: make(map[uint64]int)}
+	c := &changes{due: make(map[uint64]int), opening: make(map[uint64]*opening)}
 	c.moved = sync.NewCond(&c.mu)
 	return c
+}
+
+// ino returns the inode number that the kernel may know the node by.
+func (c *change) ino() uint64 {
+	if c.Before != nil {
+		return c.Before.Ino
+	}
+	return c.After.Ino
 }
 
 // serve says that from now on somebody takes.
@@ -47,20 +63,29 @@ func (c *changes) close() {
 	c.moved.Broadcast()
 }
 
-// add waits while the queue is full and somebody takes from it.
-func (c *changes) add(ns dbfs.NamespaceID, cs []journal.Change) {
+// room waits while the queue is full and somebody takes from it. No request of the kernel may
+// wait here: telling it may have to wait for the request.
+func (c *changes) room() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.queue) >= maxChanges && c.serving && !c.closed {
 		c.moved.Wait()
 	}
+}
+
+// add queues changes.
+func (c *changes) add(ns dbfs.NamespaceID, cs []journal.Change) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.closed {
 		return
 	}
 	for _, one := range cs {
-		c.queue = append(c.queue, change{ns, one})
-		if one.Before != nil {
-			c.due[one.Before.Ino]++
+		queued := change{ns, one}
+		c.queue = append(c.queue, queued)
+		c.due[queued.ino()]++
+		if o := c.opening[queued.ino()]; o != nil {
+			o.changed = true
 		}
 	}
 	c.moved.Broadcast()
@@ -80,34 +105,86 @@ func (c *changes) take() ([]change, bool) {
 
 // told says that the kernel knows of a change.
 func (c *changes) told(one change) {
-	if one.Before == nil {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.due[one.Before.Ino]--; c.due[one.Before.Ino] <= 0 {
-		delete(c.due, one.Before.Ino)
+	ino := one.ino()
+	if c.due[ino]--; c.due[ino] <= 0 {
+		delete(c.due, ino)
 	}
 }
 
-// untold reports whether the kernel does not know yet of a change to an inode.
-func (c *changes) untold(ino uint64) bool {
+// tell says of which inode's bytes the kernel is being told now; 0: of none.
+func (c *changes) tell(ino uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.due[ino] > 0
+	c.telling = ino
+	c.moved.Broadcast()
+}
+
+// open says that an inode is being opened, until opened is called.
+func (c *changes) open(ino uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.opening[ino]
+	if o == nil {
+		o = new(opening)
+		c.opening[ino] = o
+	}
+	o.count++
+	o.changed = o.changed || c.due[ino] > 0
+}
+
+// changed reports whether an inode that is being opened has changed and the kernel may not
+// have known when that began. While the kernel is being told, it waits.
+func (c *changes) changed(ino uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.telling == ino {
+		c.moved.Wait()
+	}
+	return c.opening[ino].changed
+}
+
+// opened ends what open began.
+func (c *changes) opened(ino uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.opening[ino]
+	if o.count--; o.count == 0 {
+		delete(c.opening, ino)
+	}
+}
+
+// idle reports whether the kernel knows of all changes.
+func (c *changes) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.due) == 0
 }
 
 // Changed hears from a journal which nodes look different now. Of other devices' changes the
 // kernel is told soon after, by a goroutine of its own; only when that is far behind does
 // Changed wait for it. The user's own edits the kernel knows.
 func (fs *FS) Changed(ns dbfs.NamespaceID, cs []journal.Change) {
+	sp, err := fs.space(ns)
+	if err != nil {
+		return // shown no more, or not yet
+	}
 	var remote []journal.Change
 	for _, c := range cs {
-		if c.Remote {
-			remote = append(remote, c)
+		switch {
+		case !c.Remote:
+			continue
+		case c.Follow != (dbfs.NodeID{}):
+			fs.follow(sp, c)
+			continue
+		case c.After == nil:
+			fs.haunt(sp, *c.Before)
 		}
+		remote = append(remote, c)
 	}
 	if len(remote) > 0 {
+		fs.changes.room()
 		fs.changes.add(ns, remote)
 	}
 }
@@ -151,10 +228,8 @@ type teller struct {
 
 func (t *teller) tell(c journal.Change) {
 	switch before, after := c.Before, c.After; {
-	case c.Follow != (dbfs.NodeID{}):
-		t.follow(c)
 	case before == nil:
-		t.forgetName(after)
+		t.appear(after)
 	case after == nil:
 		t.remove(before)
 	default:
@@ -172,34 +247,57 @@ func (t *teller) tell(c journal.Change) {
 	}
 }
 
-// remove tells that a node is gone. Who has it open keeps it.
+// remove tells that a node is gone. Who has it open keeps it, as a ghost, which it is already.
 func (t *teller) remove(n *dbfs.Node) {
 	if f := t.fs.openFile(n.Ino); f != nil && f.is(n.ID) {
 		f.detach(*n, false)
 	}
-	t.fs.haunt(t.sp, *n)
 	t.forgetName(n)
 	if t.fs.server.InodeNotify(n.Ino, -1, 0) != fuse.OK { // it is not there to be forgotten later
 		t.fs.Forget(n.Ino, 0)
 	}
 }
 
+// appear tells that a node is there, for the first time or again.
+func (t *teller) appear(n *dbfs.Node) {
+	t.renew(n.Ino, n.ID)
+	t.forgetName(n)
+}
+
 // newContent tells of new bytes. If the file is open with other ones, its handles keep the
 // version they have, and the name gets a new inode.
 func (t *teller) newContent(before, after *dbfs.Node) {
-	f := t.fs.openFile(before.Ino)
-	if f == nil || f.shows(after) {
-		t.await(after)
-		t.fs.server.InodeNotify(before.Ino, 0, 0)
+	t.await(after)
+	if !t.renew(before.Ino, after.ID) {
 		return
 	}
-	if f.is(before.ID) {
+	if f := t.fs.openFile(before.Ino); f != nil && f.is(before.ID) {
 		f.detach(*before, false)
 	}
-	if _, err := t.sp.journal.NewInode(after.ID); err != nil {
-		t.fs.cfg.Log.Error("an open file shows a newer version than it was opened with", "node", after.ID, "err", err)
-	}
 	t.forgetName(after)
+}
+
+// renew makes the kernel ask for the attributes of a node anew; older bytes it drops when the
+// file is opened. If the inode is open with other bytes than the node has now, they are for
+// its handles to keep: then the node gets another inode, and renamed is true.
+func (t *teller) renew(ino uint64, id dbfs.NodeID) (renamed bool) {
+	t.fs.changes.tell(ino)
+	defer t.fs.changes.tell(0)
+	now, err := t.sp.journal.Node(id)
+	f := t.fs.openFile(ino)
+	switch {
+	case err != nil: // gone again
+		return false
+	case now.Ino != ino:
+		return true
+	case f == nil || f.is(id) && f.isCurrent():
+		t.fs.server.InodeNotify(ino, -1, 0)
+		return false
+	}
+	if _, err := t.sp.journal.NewInode(id); err != nil {
+		t.fs.cfg.Log.Error("an open file shows a newer version than it was opened with", "node", id, "err", err)
+	}
+	return true
 }
 
 // forgetAttr makes the kernel ask for the attributes anew.
@@ -241,29 +339,36 @@ func (t *teller) forgetName(n *dbfs.Node) {
 }
 
 // follow lets open files of a node go on as the node that took their bytes or their place.
-func (t *teller) follow(c journal.Change) {
-	to, err := t.sp.journal.Node(c.Follow)
+func (fs *FS) follow(sp *space, c journal.Change) {
+	to, err := sp.journal.Node(c.Follow)
 	if err != nil {
 		return // gone again
 	}
-	for _, f := range t.fs.openFiles() {
-		if f.space.ns == t.sp.ns {
-			f.followTo(c.Node, to)
+	for _, f := range fs.openFiles() {
+		if f.space.ns != sp.ns {
+			continue
 		}
+		news, err := f.followTo(c.Node, to)
+		if err != nil {
+			fs.cfg.Log.Error("an open file has lost its name", "node", c.Node, "now", c.Follow, "err", err)
+		}
+		fs.changes.add(sp.ns, news)
 	}
 }
 
-// appeared tells the kernel of a node that sealing a file brought about or back: it asked for
-// a write, not for a new name.
-func (fs *FS) appeared(sp *space, n dbfs.Node) {
-	told := []journal.Change{{Node: n.ID, After: &n, Remote: true}}
-	for dir := n.Parent; dir != dbfs.RootNode; {
-		d, err := sp.journal.Node(dir) // which may be back as well
-		if err != nil {
-			break
+// whereabouts returns, as changes for the kernel, where nodes are that an open file has left
+// or become. What they are in may have come back with them.
+func (fs *FS) whereabouts(sp *space, ids ...dbfs.NodeID) []journal.Change {
+	var all []journal.Change
+	for _, id := range ids {
+		for id != dbfs.RootNode {
+			n, err := sp.journal.Node(id)
+			if err != nil {
+				break
+			}
+			all = append(all, journal.Change{Node: id, After: &n, Remote: true})
+			id = n.Parent
 		}
-		told = append(told, journal.Change{Node: d.ID, After: &d, Remote: true})
-		dir = d.Parent
 	}
-	fs.Changed(sp.ns, told)
+	return all
 }

@@ -43,6 +43,9 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 			return sp, n, nil
 		}
 	}
+	if err == nil && n.Ino != ino { // it goes on under another number
+		return nil, n, syscall.ESTALE
+	}
 	return sp, n, stale(err)
 }
 

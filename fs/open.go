@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -33,21 +34,26 @@ func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 			return fs.status(err)
 		}
 	}
-	out.Fh = fs.open(sp, n, writer)
+	fs.changes.open(n.Ino)
+	defer fs.changes.opened(n.Ino)
+	f, fh := fs.open(sp, n, writer)
+	sp.journal.Observed()
+	f.fresh.Do(func() {
+		changed := fs.changes.changed(n.Ino) // then the kernel may not even know its size
+		if !f.pagesAre() || changed {
+			fs.server.InodeNotify(n.Ino, 0, 0)
+		}
+	})
+	out.Fh = fh
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	if !writer {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
-	}
-	if n.Ino != in.NodeId || fs.changes.untold(in.NodeId) {
-		// What the kernel has of the inode is another version.
-		out.OpenFlags &^= fuse.FOPEN_KEEP_CACHE
-		fs.server.InodeNotify(in.NodeId, -1, 0)
 	}
 	return fuse.OK
 }
 
 // open returns a new handle of a file that the kernel knows as n.Ino.
-func (fs *FS) open(sp *space, n dbfs.Node, writer bool) uint64 {
+func (fs *FS) open(sp *space, n dbfs.Node, writer bool) (*file, uint64) {
 	for {
 		fs.mu.Lock()
 		f := fs.files[n.Ino]
@@ -59,7 +65,7 @@ func (fs *FS) open(sp *space, n dbfs.Node, writer bool) uint64 {
 		if f.enter(writer) {
 			fs.mu.Lock()
 			defer fs.mu.Unlock()
-			return fs.newHandle(&handle{file: f, writer: writer})
+			return f, fs.newHandle(&handle{file: f, writer: writer})
 		}
 		fs.drop(f)
 	}
@@ -94,11 +100,16 @@ func (fs *FS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out
 	sp, n, err := fs.create(in.NodeId, name, journal.NewNode{
 		Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid}, Held: writer,
 	})
+	if errors.Is(err, dbfs.ErrExist) && in.Flags&syscall.O_EXCL == 0 {
+		err = syscall.ESTALE // another device made it just now: the kernel looks again, and opens it
+	}
 	if err != nil {
 		return fs.status(err)
 	}
 	fs.entry(&n, &out.EntryOut)
-	out.Fh = fs.open(sp, n, writer)
+	f, fh := fs.open(sp, n, writer)
+	f.fresh.Do(func() { f.pagesAre() }) // the kernel has none
+	out.Fh = fh
 	if writer {
 		sp.journal.Release(n.ID) // the handle has a hold of its own
 	}
@@ -157,8 +168,8 @@ func (fs *FS) truncate(cancel <-chan struct{}, ino uint64, size int64) error {
 	if n.Kind != dbfs.KindFile {
 		return dbfs.ErrIsDir
 	}
-	fh := fs.open(sp, n, true)
-	err = fs.handle(fh).file.truncate(newRequest(cancel), size)
+	f, fh := fs.open(sp, n, true)
+	err = f.truncate(newRequest(cancel), size)
 	if closeErr := fs.release(fh); err == nil {
 		err = closeErr
 	}

@@ -86,6 +86,8 @@ func (j *Journal) step(fn func(*looks) error) error {
 	}
 	changes := j.changes(l)
 	j.hasMoved()
+	j.observing.Lock()
+	defer j.observing.Unlock()
 	j.mu.Unlock()
 	if len(changes) > 0 {
 		j.cfg.Observe(changes)

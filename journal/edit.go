@@ -568,17 +568,23 @@ func (j *Journal) NewInode(id dbfs.NodeID) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	ino := take()
+	return ino, j.SetInode(id, ino)
+}
+
+// SetInode gives a node an inode number that another one had: a file that is open goes on as
+// that node. From now on the number leads there.
+func (j *Journal) SetInode(id dbfs.NodeID, ino uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken != nil {
-		return 0, j.broken
+		return j.broken
 	}
-	ino := take()
 	if err := j.cfg.KV.Update(func(txn dbfs.Txn) error { return j.setIno(txn, id, ino) }); err != nil {
 		j.reload()
-		return 0, fmt.Errorf("new inode for %s: %w", id, err)
+		return fmt.Errorf("inode %d for %s: %w", ino, id, err)
 	}
-	return ino, nil
+	return nil
 }
 
 // setIno gives a node a number, in the tree or in the pending edit that makes it.

@@ -68,6 +68,8 @@ type Journal struct {
 	cfg Config
 	log *log
 
+	observing sync.RWMutex // held while changes of the server's doing can be seen and Observe has not heard of them; after mu
+
 	mu       sync.RWMutex // guards what follows
 	broken   error        // the database could not be read back: nothing is known; else nil
 	view     *view

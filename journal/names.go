@@ -39,3 +39,10 @@ func (j *Journal) Named(dir dbfs.NodeID, names []Name) ([]dbfs.Node, error) {
 	})
 	return nodes, err
 }
+
+// Observed returns when Observe has heard of everything that the caller has read so far and
+// that other devices did. Whoever calls it must not hold up Observe.
+func (j *Journal) Observed() {
+	j.observing.RLock()
+	defer j.observing.RUnlock()
+}
