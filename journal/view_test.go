@@ -35,8 +35,6 @@ func mapKeys(m model) func(func(string) bool) {
 	}
 }
 
-func (m model) isDir(p string) bool { return p == "" || m[p] == "dir" }
-
 func (m model) hasChild(p string) bool {
 	for q := range m {
 		if strings.HasPrefix(q, p+"/") {
