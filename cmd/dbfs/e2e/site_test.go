@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,15 +29,12 @@ type site struct {
 	http   *http.Server
 	served chan struct{}
 	tokens map[string]string // by account: what it logs in with
-
-	mu       sync.Mutex // guards what follows
-	requests map[string]int
 }
 
 // newSite starts a server with the accounts "family" and "guest".
 func newSite(t *testing.T, blocks string) *site {
 	t.Helper()
-	s := &site{t: t, dir: tempDir(t), blocks: blocks, tokens: make(map[string]string), requests: make(map[string]int)}
+	s := &site{t: t, dir: tempDir(t), blocks: blocks, tokens: make(map[string]string)}
 	s.start()
 	t.Cleanup(s.stop)
 	admin := s.session(s.srv.Token)
@@ -69,7 +65,6 @@ func (s *site) start() {
 	}
 	s.srv, s.addr = srv, ln.Addr().String()
 	s.http = srv.HTTPServer()
-	s.http.Handler = s.counting(s.http.Handler)
 	s.http.ErrorLog = slog.NewLogLogger(discard().Handler(), slog.LevelDebug)
 	served := make(chan struct{})
 	s.served = served
@@ -101,29 +96,6 @@ func (s *site) restart() {
 
 func (s *site) data() string { return filepath.Join(s.dir, "data") }
 func (s *site) url() string  { return "http://" + s.addr }
-
-// counting notes which requests arrive.
-func (s *site) counting(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.requests[r.Method+" "+r.URL.Path]++
-		s.mu.Unlock()
-		h.ServeHTTP(w, r)
-	})
-}
-
-// asked returns how many requests have come whose path contains a text.
-func (s *site) asked(text string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for request, times := range s.requests {
-		if strings.Contains(request, text) {
-			n += times
-		}
-	}
-	return n
-}
 
 // login makes a device of an account and returns its token.
 func (s *site) login(account, device string) string {
