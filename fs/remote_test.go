@@ -87,7 +87,7 @@ func TestOpenReaderKeepsItsVersion(t *testing.T) {
 		if string(b) != strings.Repeat("a", size) || st.Size != int64(size) || st.Nlink != 0 {
 			t.Errorf("the open file reads %s, size %d, %d links", brief(string(b)), st.Size, st.Nlink)
 		}
-		n = there.write(n, "third")
+		there.write(n, "third")
 		there.advance()
 		d.eventually("the third version", func() bool { return d.read(name) == "third" })
 		_, err = f.ReadAt(b, 0)
