@@ -30,7 +30,10 @@ func (c *Cache) Recover(needed func(dbfs.ChunkID) bool) error {
 		return fmt.Errorf("recover: %w", err)
 	}
 	c.room.add(total - c.room.bytes())
-	if err := errors.Join(c.Unpin(gone), c.settleBodies()); err != nil {
+	if err := c.Unpin(gone); err != nil { // a full disk, say: they stay unsent until the next start
+		c.opts.Log.Warn("chunks that nobody needs stay in the state directory", "err", err)
+	}
+	if err := c.settleBodies(); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	return nil
