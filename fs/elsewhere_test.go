@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cache"
 	"github.com/dbfs/dbfs/journal"
 )
 
@@ -13,11 +14,12 @@ type elsewhere struct {
 	d       *drive
 	j       *journal.Journal
 	next    dbfs.JID
-	entries []dbfs.Entry // done, and not yet here
+	nodes   map[dbfs.NodeID]dbfs.Node // as the log has them
+	entries []dbfs.Entry              // done, and not yet here
 }
 
 func newElsewhere(d *drive, j *journal.Journal) *elsewhere {
-	return &elsewhere{d: d, j: j, next: j.Cursor().JID + 1}
+	return &elsewhere{d: d, j: j, next: j.Cursor().JID + 1, nodes: make(map[dbfs.NodeID]dbfs.Node)}
 }
 
 // content uploads bytes.
@@ -73,9 +75,14 @@ func (e *elsewhere) remove(n dbfs.Node) dbfs.Node {
 }
 
 func (e *elsewhere) log(n dbfs.Node, what dbfs.OpType) dbfs.Node {
+	return e.logAs(dbfs.OpID{Device: 99, N: uint64(e.next)}, n, what)
+}
+
+func (e *elsewhere) logAs(id dbfs.OpID, n dbfs.Node, what dbfs.OpType) dbfs.Node {
 	n.Last, n.CTime = e.next, time.Now().UnixNano()
+	e.nodes[n.ID] = n
 	e.entries = append(e.entries, dbfs.Entry{
-		JID: e.next, Time: n.CTime, Op: dbfs.OpID{Device: 99, N: uint64(e.next)}, Type: what, End: true, Node: n,
+		JID: e.next, Time: n.CTime, Op: id, Type: what, End: true, Node: n,
 	})
 	e.next++
 	return n
@@ -86,4 +93,67 @@ func (e *elsewhere) advance() {
 	e.d.t.Helper()
 	e.d.must(e.j.Advance(e.entries, dbfs.Cursor{Epoch: 1, JID: e.next - 1}))
 	e.entries = nil
+}
+
+// take does what syncer and server do: it uploads what was written here, takes all edits, and
+// lets the log show them. From then on the bytes may be evicted.
+func (e *elsewhere) take() {
+	e.d.t.Helper()
+	for {
+		b, err := e.j.Batch(func(*dbfs.Op) bool { return true })
+		e.d.must(err)
+		if b == nil {
+			e.d.must(e.j.Sync()) // which unpins
+			return
+		}
+		for i := range b.Ops {
+			e.takeOp(&b.Ops[i])
+		}
+		e.j.Taken()
+		e.advance()
+	}
+}
+
+func (e *elsewhere) takeOp(op *dbfs.Op) {
+	e.d.t.Helper()
+	if v := op.Replace; v != nil {
+		victim := e.nodes[v.Node]
+		victim.Deleted, victim.Revs.Place = true, e.next
+		e.logAs(op.ID, victim, op.Type)
+	}
+	n := e.nodes[op.Node]
+	if op.Content != nil {
+		e.upload(op)
+		n.Content, n.Revs.Content = *op.Content, e.next
+	}
+	switch op.Type {
+	case dbfs.OpCreate:
+		n.ID, n.Kind, n.Attr, n.Target = op.Node, op.Kind, op.Attr, op.Target
+		n.Parent, n.Name, n.Revs = op.Parent, op.Name, dbfs.Revs{Content: e.next, Place: e.next, Attr: e.next}
+	case dbfs.OpWrite:
+		n.Attr.MTime = op.Attr.MTime
+	case dbfs.OpMove, dbfs.OpRevive:
+		n.Deleted, n.Parent, n.Name, n.Revs.Place = false, op.Parent, op.Name, e.next
+	case dbfs.OpSetAttr:
+		copyAttr(&n.Attr, op.Mask, op.Attr)
+		n.Revs.Attr = e.next
+	case dbfs.OpDelete:
+		n.Deleted, n.Revs.Place = true, e.next
+	}
+	e.logAs(op.ID, n, op.Type)
+}
+
+func (e *elsewhere) upload(op *dbfs.Op) {
+	e.d.t.Helper()
+	ctx := context.Background()
+	for i := range op.Content.Chunks {
+		ref := op.Content.Ref(i)
+		if ref.ID == dbfs.ZeroChunk {
+			continue
+		}
+		raw, err := e.d.cache.Chunk(ctx, cache.File{NS: e.j.NS(), Node: op.Node}, i, ref)
+		e.d.must(err)
+		_, err = e.d.chunks.Put(ctx, e.j.NS(), ref, raw)
+		e.d.must(err)
+	}
 }
