@@ -28,6 +28,22 @@ const (
 	AttrXattrs
 )
 
+// Set takes the attributes in mask from another node's.
+func (a *Attr) Set(mask AttrMask, from Attr) {
+	if mask&AttrMode != 0 {
+		a.Mode = from.Mode
+	}
+	if mask&AttrMTime != 0 {
+		a.MTime = from.MTime
+	}
+	if mask&AttrOwner != 0 {
+		a.UID, a.GID = from.UID, from.GID
+	}
+	if mask&AttrXattrs != 0 {
+		a.Xattrs = from.Xattrs
+	}
+}
+
 // An Op is one edit made on one device, with the revisions it was based on. The server
 // refuses it when the node has moved on since; it is then reconciled and sent anew.
 // Which fields matter depends on Type, as the comments of OpType say.

@@ -135,7 +135,7 @@ func (e *elsewhere) takeOp(op *dbfs.Op) {
 	case dbfs.OpMove, dbfs.OpRevive:
 		n.Deleted, n.Parent, n.Name, n.Revs.Place = false, op.Parent, op.Name, e.next
 	case dbfs.OpSetAttr:
-		copyAttr(&n.Attr, op.Mask, op.Attr)
+		n.Attr.Set(op.Mask, op.Attr)
 		n.Revs.Attr = e.next
 	case dbfs.OpDelete:
 		n.Deleted, n.Revs.Place = true, e.next

@@ -222,7 +222,7 @@ func (f *file) setOwnAttr(mask dbfs.AttrMask, attr dbfs.Attr) {
 	if f.own == nil {
 		return
 	}
-	copyAttr(&f.own.Attr, mask, attr)
+	f.own.Attr.Set(mask, attr)
 	if mask&dbfs.AttrMTime != 0 {
 		f.mtime = attr.MTime
 	}

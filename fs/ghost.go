@@ -44,7 +44,7 @@ func (fs *FS) setGhostAttr(ino uint64, mask dbfs.AttrMask, attr dbfs.Attr) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if g, ok := fs.ghosts[ino]; ok {
-		copyAttr(&g.node.Attr, mask, attr)
+		g.node.Attr.Set(mask, attr)
 		fs.ghosts[ino] = g
 	}
 }

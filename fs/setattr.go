@@ -129,22 +129,6 @@ func (fs *FS) setAttr(sp *space, n dbfs.Node, mask dbfs.AttrMask, attr dbfs.Attr
 	return err
 }
 
-// copyAttr copies the attributes in mask.
-func copyAttr(dst *dbfs.Attr, mask dbfs.AttrMask, src dbfs.Attr) {
-	if mask&dbfs.AttrMode != 0 {
-		dst.Mode = src.Mode
-	}
-	if mask&dbfs.AttrMTime != 0 {
-		dst.MTime = src.MTime
-	}
-	if mask&dbfs.AttrOwner != 0 {
-		dst.UID, dst.GID = src.UID, src.GID
-	}
-	if mask&dbfs.AttrXattrs != 0 {
-		dst.Xattrs = src.Xattrs
-	}
-}
-
 // capability is the attribute that gives a program rights; like setuid it does not outlive a
 // change of the program, which the kernel leaves to us.
 const capability = "security.capability"

@@ -339,7 +339,7 @@ func (ed *editor) setAttrOf(id dbfs.NodeID, mask dbfs.AttrMask, attr dbfs.Attr) 
 		e := edits[len(edits)-1]
 		if !e.fixed() && e.op.Node == id && (e.op.Type == dbfs.OpCreate || e.op.Type == dbfs.OpSetAttr) {
 			return ed.amend(e, func(op *dbfs.Op) {
-				setAttr(&op.Attr, mask, attr)
+				op.Attr.Set(mask, attr)
 				if op.Type == dbfs.OpSetAttr {
 					op.Mask |= mask
 				}

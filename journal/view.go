@@ -197,7 +197,7 @@ func applyTo(n *dbfs.Node, op *dbfs.Op) {
 	case dbfs.OpMove:
 		n.Parent, n.Name, n.Revs.Place = op.Parent, op.Name, dbfs.SelfRev
 	case dbfs.OpSetAttr:
-		setAttr(&n.Attr, op.Mask, op.Attr)
+		n.Attr.Set(op.Mask, op.Attr)
 		n.Revs.Attr = dbfs.SelfRev
 	case dbfs.OpDelete:
 		n.Deleted, n.Revs.Place = true, dbfs.SelfRev
@@ -206,22 +206,6 @@ func applyTo(n *dbfs.Node, op *dbfs.Op) {
 		if op.Content != nil {
 			n.Content, n.Revs.Content = *op.Content, dbfs.SelfRev
 		}
-	}
-}
-
-// setAttr copies the attributes in mask.
-func setAttr(dst *dbfs.Attr, mask dbfs.AttrMask, src dbfs.Attr) {
-	if mask&dbfs.AttrMode != 0 {
-		dst.Mode = src.Mode
-	}
-	if mask&dbfs.AttrMTime != 0 {
-		dst.MTime = src.MTime
-	}
-	if mask&dbfs.AttrOwner != 0 {
-		dst.UID, dst.GID = src.UID, src.GID
-	}
-	if mask&dbfs.AttrXattrs != 0 {
-		dst.Xattrs = src.Xattrs
 	}
 }
 

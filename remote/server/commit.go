@@ -289,26 +289,10 @@ func (j *judgement) setAttr(op *dbfs.Op) error {
 		return j.refuse(dbfs.RefusedAttr, op.Node)
 	}
 	now := *n
-	now.Attr, now.Revs.Attr = mergeAttr(n.Attr, op.Attr, op.Mask), j.next()
+	now.Attr.Set(op.Mask, op.Attr)
+	now.Revs.Attr = j.next()
 	j.record(op, op.Type, now)
 	return nil
-}
-
-// mergeAttr returns a with those attributes of b that the mask names.
-func mergeAttr(a, b dbfs.Attr, mask dbfs.AttrMask) dbfs.Attr {
-	if mask&dbfs.AttrMode != 0 {
-		a.Mode = b.Mode
-	}
-	if mask&dbfs.AttrMTime != 0 {
-		a.MTime = b.MTime
-	}
-	if mask&dbfs.AttrOwner != 0 {
-		a.UID, a.GID = b.UID, b.GID
-	}
-	if mask&dbfs.AttrXattrs != 0 {
-		a.Xattrs = b.Xattrs
-	}
-	return a
 }
 
 func (j *judgement) remove(op *dbfs.Op) error {
