@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -73,11 +74,12 @@ type FS struct {
 	dirTimes times              // directories whose entries changed lately: when
 }
 
-// space is a namespace that can be shown.
+// space is a namespace that is shown, or was: its open files go on with it.
 type space struct {
 	ns      dbfs.NamespaceID
 	journal *journal.Journal
-	role    dbfs.Role
+	role    atomic.Uint32 // a dbfs.Role; it changes while files are open
+	shown   bool          // guarded by FS.mu
 }
 
 // New returns a tree that is not mounted yet. Add its root namespace before Mount.
@@ -101,20 +103,28 @@ func New(cfg Config) *FS {
 func (fs *FS) Add(j *journal.Journal, role dbfs.Role) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	fs.spaces[j.NS()] = &space{j.NS(), j, role}
+	sp := fs.spaces[j.NS()]
+	if sp == nil || sp.journal != j {
+		sp = &space{ns: j.NS(), journal: j}
+		fs.spaces[j.NS()] = sp
+	}
+	sp.role.Store(uint32(role))
+	sp.shown = true
 }
 
 // Remove stops showing a namespace. Its open files go on being readable.
 func (fs *FS) Remove(ns dbfs.NamespaceID) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	delete(fs.spaces, ns)
+	if sp := fs.spaces[ns]; sp != nil {
+		sp.shown = false
+	}
 }
 
 func (fs *FS) space(ns dbfs.NamespaceID) (*space, error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if sp, ok := fs.spaces[ns]; ok {
+	if sp := fs.spaces[ns]; sp != nil && sp.shown {
 		return sp, nil
 	}
 	return nil, fmt.Errorf("namespace %s is not here: %w", ns, dbfs.ErrOffline)

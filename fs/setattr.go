@@ -144,7 +144,7 @@ func (fs *FS) dropCapability(sp *space, n dbfs.Node) error {
 
 // mayWrite returns ErrReadOnly in a namespace that the user may only read.
 func (sp *space) mayWrite() error {
-	if sp.role < dbfs.RoleWrite {
+	if dbfs.Role(sp.role.Load()) < dbfs.RoleWrite {
 		return fmt.Errorf("namespace %s: you may read here, not write: %w", sp.ns, dbfs.ErrReadOnly)
 	}
 	return nil

@@ -86,10 +86,14 @@ func TestReaderMayNotWrite(t *testing.T) {
 	} {
 		wantErrno(t, what, err, unix.EROFS)
 	}
-	d.wantRead("shared/f", "from them")
+	reader, err := os.Open(f) // what may be done changes under open files, too
+	d.must(err)
+	defer reader.Close()
 	d.fs.Add(other, dbfs.RoleWrite)
 	d.write("shared/f", "from me")
 	d.wantRead("shared/f", "from me")
+	d.fs.Add(other, dbfs.RoleRead)
+	wantErrno(t, "write again", onlyErr(os.OpenFile(f, os.O_WRONLY, 0)), unix.EROFS)
 }
 
 func TestReadOnlyMount(t *testing.T) {
