@@ -21,18 +21,21 @@ var layers = map[string][]string{
 	// 0: the nouns; the standard library only
 	".": {},
 
+	// 0, too: switches by which tests break things; nothing in a program built as usual
+	"fault": {},
+
 	// 1: each knows only the nouns
-	"cache":      {"."},
-	"journal":    {"."},
+	"cache":      {".", "fault"},
+	"journal":    {".", "fault"},
 	"index":      {"."},
-	"remote":     {"."},
+	"remote":     {".", "fault"},
 	"remote/s3":  {"."},
 	"remote/dir": {"."},
 
 	// 2: kernel and local, local and network, the other end
-	"fs":            {".", "cache", "journal"},
-	"remote/syncer": {".", "cache", "journal"},
-	"remote/server": {".", "remote"},
+	"fs":            {".", "fault", "cache", "journal"},
+	"remote/syncer": {".", "fault", "cache", "journal"},
+	"remote/server": {".", "fault", "remote"},
 
 	// engines under the server
 	"remote/server/badgerdb": {".", "remote/server"},

@@ -1,0 +1,56 @@
+//go:build faults
+
+package fault
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+)
+
+// Enabled reports whether the switches exist in this program.
+const Enabled = true
+
+// DBFS_FAILPOINT=POINT[:N] lets the process die, as by kill -9, when it comes to a place for
+// the Nth time (1).
+var (
+	deadly, countdown = deadlyPoint(os.Getenv("DBFS_FAILPOINT"))
+	bug               atomic.Value // a Mutant
+	hook              atomic.Value // a func(Point)
+)
+
+func deadlyPoint(setting string) (Point, *atomic.Int64) {
+	name, times, _ := strings.Cut(setting, ":")
+	left := new(atomic.Int64)
+	left.Store(1)
+	if n, err := strconv.ParseInt(times, 10, 64); err == nil {
+		left.Store(n)
+	}
+	return Point(name), left
+}
+
+// Here is a place where a test may let the process die.
+func Here(p Point) {
+	if f, _ := hook.Load().(func(Point)); f != nil {
+		f(p)
+	}
+	if p == deadly && countdown.Add(-1) == 0 {
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // until it arrives
+	}
+}
+
+// Bug reports whether a test has switched a bug on.
+func Bug(m Mutant) bool {
+	on, _ := bug.Load().(Mutant)
+	return on == m
+}
+
+// Switch puts one bug in, or with "" takes it out. Only tests call it.
+func Switch(m Mutant) { bug.Store(m) }
+
+// OnPoint calls f at every place from now on; it may panic to end what is under way. Only
+// tests call it.
+func OnPoint(f func(Point)) { hook.Store(f) }
