@@ -133,6 +133,19 @@ type Entry struct {
 	Node  Node      `json:"node"`
 }
 
+// A Revision is a content that a file had, or has.
+type Revision struct {
+	Node    NodeID    `json:"node"`
+	Rev     JID       `json:"rev"` // the entry that made it; no two contents of a file share one
+	Content Content   `json:"content,omitzero"`
+	MTime   int64     `json:"mtime"`             // nanoseconds, as the file showed it last
+	Time    int64     `json:"time,omitempty"`    // nanoseconds, the server's clock: when it was made; 0: not known any more
+	Device  DeviceID  `json:"device,omitempty"`  // whose edit made it; 0: not known any more, or the server's own
+	Actor   AccountID `json:"actor,omitempty"`   // likewise
+	Until   int64     `json:"until,omitempty"`   // nanoseconds: when the file got another one or was deleted; 0: it has it now
+	Expires int64     `json:"expires,omitempty"` // nanoseconds: until when it is kept at most; 0: while the file has it
+}
+
 // text tables: the words that kinds and roles travel as.
 var (
 	kindWords = []string{KindFile: "file", KindDir: "dir", KindSymlink: "symlink", KindMount: "mount"}

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// The binary form of nodes, ops and entries, in the server's and the client's databases:
+// The binary form of nodes, ops, entries and revisions, in the server's and the client's databases:
 //
 //	u8 version (1)
 //	fields, ascending: u8 tag, uvarint length, bytes
@@ -322,6 +322,64 @@ func (e *Entry) field(tag byte, v value) {
 		if !eachField(v.b, e.Node.field) {
 			v.fail()
 		}
+	}
+}
+
+// revision tags. When it expires is no part of it.
+const (
+	tagRevisionNode = iota + 1
+	tagRevisionRev
+	tagRevisionSize
+	tagRevisionChunks
+	tagRevisionMTime
+	tagRevisionTime
+	tagRevisionDevice
+	tagRevisionActor
+	tagRevisionUntil
+)
+
+// AppendRevision appends the record of r to b.
+func AppendRevision(b []byte, r *Revision) []byte {
+	return seal(b, func(w *fields) {
+		w.id(tagRevisionNode, r.Node)
+		w.uint(tagRevisionRev, uint64(r.Rev))
+		w.int(tagRevisionSize, r.Content.Size)
+		w.chunks(tagRevisionChunks, r.Content.Chunks)
+		w.int(tagRevisionMTime, r.MTime)
+		w.int(tagRevisionTime, r.Time)
+		w.uint(tagRevisionDevice, uint64(r.Device))
+		w.uint(tagRevisionActor, uint64(r.Actor))
+		w.int(tagRevisionUntil, r.Until)
+	})
+}
+
+// DecodeRevision reads what AppendRevision wrote.
+func DecodeRevision(b []byte) (Revision, error) {
+	var r Revision
+	err := unseal("revision", b, r.field)
+	return r, err
+}
+
+func (r *Revision) field(tag byte, v value) {
+	switch tag {
+	case tagRevisionNode:
+		v.id(&r.Node)
+	case tagRevisionRev:
+		r.Rev = JID(v.uint())
+	case tagRevisionSize:
+		r.Content.Size = v.int()
+	case tagRevisionChunks:
+		r.Content.Chunks = v.chunks()
+	case tagRevisionMTime:
+		r.MTime = v.int()
+	case tagRevisionTime:
+		r.Time = v.int()
+	case tagRevisionDevice:
+		r.Device = DeviceID(v.uint())
+	case tagRevisionActor:
+		r.Actor = AccountID(v.uint())
+	case tagRevisionUntil:
+		r.Until = v.int()
 	}
 }
 

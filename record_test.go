@@ -28,6 +28,11 @@ func sampleOp() Op {
 	}
 }
 
+func sampleRevision() Revision {
+	n := sampleNode()
+	return Revision{Node: n.ID, Rev: 3, Content: n.Content, MTime: -1, Time: 2, Device: 4, Actor: 5, Until: 6}
+}
+
 func TestRecordsRoundTrip(t *testing.T) {
 	node, op := sampleNode(), sampleOp()
 	entry := Entry{JID: 9, Time: 8, Op: op.ID, Actor: 3, Type: OpWrite, End: true, Node: node}
@@ -39,6 +44,10 @@ func TestRecordsRoundTrip(t *testing.T) {
 	}
 	if got, err := DecodeEntry(AppendEntry(nil, &entry)); err != nil || !reflect.DeepEqual(got, entry) {
 		t.Errorf("entry: got %+v, %v\nwant %+v", got, err, entry)
+	}
+	rev := sampleRevision()
+	if got, err := DecodeRevision(AppendRevision(nil, &rev)); err != nil || !reflect.DeepEqual(got, rev) {
+		t.Errorf("revision: got %+v, %v\nwant %+v", got, err, rev)
 	}
 }
 
@@ -71,6 +80,8 @@ func FuzzRecord(f *testing.F) {
 	f.Add(AppendNode(nil, &node))
 	f.Add(AppendOp(nil, &op))
 	f.Add(AppendEntry(nil, &entry))
+	rev := sampleRevision()
+	f.Add(AppendRevision(nil, &rev))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// The checksum is made right, so that the fuzzer gets past it.
 		if len(b) > 4 {
@@ -79,6 +90,11 @@ func FuzzRecord(f *testing.F) {
 		if n, err := DecodeNode(b); err == nil {
 			if again, err := DecodeNode(AppendNode(nil, &n)); err != nil || !reflect.DeepEqual(n, again) {
 				t.Fatalf("node changed on the way: %+v, %+v, %v", n, again, err)
+			}
+		}
+		if r, err := DecodeRevision(b); err == nil {
+			if again, err := DecodeRevision(AppendRevision(nil, &r)); err != nil || !reflect.DeepEqual(r, again) {
+				t.Fatalf("revision changed on the way: %+v, %+v, %v", r, again, err)
 			}
 		}
 		DecodeOp(b)

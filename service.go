@@ -29,6 +29,25 @@ type Meta interface {
 	Tree(ctx context.Context, ns NamespaceID, after NodeID, limit int) (TreePage, error)
 }
 
+// History is what the server remembers of the contents that files had. The two ends are
+// those of Meta, and so are the errors.
+type History interface {
+	// Revisions lists the contents that a file had, and the one that it has, in the order in
+	// which it got them, after the given one (0: from the oldest that is kept), at most about
+	// limit. Deleted files keep theirs for as long. ErrNotExist: there is no such file.
+	Revisions(ctx context.Context, ns NamespaceID, node NodeID, after JID, limit int) (RevisionPage, error)
+
+	// Revision returns one of them, by the entry that made it. Its chunks can be read like
+	// any other's. ErrNotExist: it is not kept any more, or never was.
+	Revision(ctx context.Context, ns NamespaceID, node NodeID, rev JID) (Revision, error)
+}
+
+// A RevisionPage is a run of a file's contents.
+type RevisionPage struct {
+	Revisions []Revision `json:"revisions"`
+	More      bool       `json:"more,omitempty"` // go on after the last of them
+}
+
 // A LogPage is a run of entries. Next is the cursor after them.
 type LogPage struct {
 	Entries []Entry `json:"entries"`

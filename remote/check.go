@@ -174,6 +174,32 @@ func checkTreePage(after dbfs.NodeID, p *dbfs.TreePage) error {
 	return nil
 }
 
+func checkRevision(node dbfs.NodeID, r *dbfs.Revision) error {
+	if r.Node != node || r.Rev == 0 || r.Content.Check() != nil {
+		return fmt.Errorf("%w: version %d of node %s, %d bytes in %d chunks, in an answer about node %s",
+			dbfs.ErrCorrupt, r.Rev, r.Node, r.Content.Size, len(r.Content.Chunks), node)
+	}
+	return nil
+}
+
+// checkRevisions wants versions of the node in order.
+func checkRevisions(node dbfs.NodeID, after dbfs.JID, p *dbfs.RevisionPage) error {
+	for i := range p.Revisions {
+		r := &p.Revisions[i]
+		if err := checkRevision(node, r); err != nil {
+			return err
+		}
+		if r.Rev <= after {
+			return fmt.Errorf("%w: version %d after %d", dbfs.ErrCorrupt, r.Rev, after)
+		}
+		after = r.Rev
+	}
+	if p.More && len(p.Revisions) == 0 {
+		return fmt.Errorf("%w: an empty page of versions that goes on", dbfs.ErrCorrupt)
+	}
+	return nil
+}
+
 // checkCommitted wants the entries of a batch: its edits in order, each at least once.
 func checkCommitted(b *dbfs.Batch, entries []dbfs.Entry) error {
 	if len(entries) == 0 || entries[0].JID == 0 {

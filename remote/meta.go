@@ -11,6 +11,7 @@ import (
 
 var (
 	_ dbfs.Meta     = (*Client)(nil)
+	_ dbfs.History  = (*Client)(nil)
 	_ dbfs.Notifier = (*Client)(nil)
 	_ Sharing       = (*Client)(nil)
 )
@@ -77,6 +78,34 @@ func (c *Client) Tree(ctx context.Context, ns dbfs.NamespaceID, after dbfs.NodeI
 		return dbfs.TreePage{}, err
 	}
 	return p, nil
+}
+
+// Revisions is dbfs.History's, as is Revision.
+func (c *Client) Revisions(ctx context.Context, ns dbfs.NamespaceID, node dbfs.NodeID, after dbfs.JID, limit int) (dbfs.RevisionPage, error) {
+	var p dbfs.RevisionPage
+	path := nsPath(ns, fmt.Sprintf("nodes/%s/revisions?after=%d&limit=%d", node, uint64(after), limit))
+	if err := c.call(ctx, http.MethodGet, path, nil, &p); err != nil {
+		return dbfs.RevisionPage{}, err
+	}
+	if err := checkRevisions(node, after, &p); err != nil {
+		return dbfs.RevisionPage{}, err
+	}
+	return p, nil
+}
+
+func (c *Client) Revision(ctx context.Context, ns dbfs.NamespaceID, node dbfs.NodeID, rev dbfs.JID) (dbfs.Revision, error) {
+	var r dbfs.Revision
+	path := nsPath(ns, fmt.Sprintf("nodes/%s/revisions/%d", node, uint64(rev)))
+	if err := c.call(ctx, http.MethodGet, path, nil, &r); err != nil {
+		return dbfs.Revision{}, err
+	}
+	if err := checkRevision(node, &r); err != nil {
+		return dbfs.Revision{}, err
+	}
+	if r.Rev != rev {
+		return dbfs.Revision{}, fmt.Errorf("%w: the server sent version %d, asked for was %d", dbfs.ErrCorrupt, r.Rev, rev)
+	}
+	return r, nil
 }
 
 // pollGrace is how much later than asked for a poll may be answered.

@@ -121,8 +121,34 @@ func (h *history) finish() {
 			h.rt.Fatalf("listed as %+v, the log makes it %+v", listed[id], followed)
 		}
 	}
+	h.compareHistory()
 	if len(listed) != live || len(h.reader.nodes) != len(h.model.nodes) {
 		h.rt.Fatalf("%d nodes listed, %d in the log; want %d and %d", len(listed), len(h.reader.nodes), live, len(h.model.nodes))
+	}
+}
+
+// compareHistory wants the versions of every file to be what the log says that it had.
+func (h *history) compareHistory() {
+	p := h.pens[0]
+	had := make(map[dbfs.NodeID][]dbfs.Entry)
+	for _, e := range wholeLog(p.t, h.reader, p.ns, p.epoch, 0) {
+		if e.Node.Kind == dbfs.KindFile && e.Node.Revs.Content == e.JID {
+			had[e.Node.ID] = append(had[e.Node.ID], e)
+		}
+	}
+	for id, entries := range had {
+		now := h.model.nodes[id]
+		kept := wholeHistory(p.t, p, p.ns, id, 0)
+		if len(kept) != len(entries) {
+			h.rt.Fatalf("%s: %d versions, want %d", summary(now), len(kept), len(entries))
+		}
+		for i, e := range entries {
+			r := kept[i]
+			present := !now.Deleted && r.Rev == now.Revs.Content
+			if r.Rev != e.JID || r.Time != e.Time || r.Device != e.Op.Device || !r.Content.Equal(e.Node.Content) || (r.Until == 0) != present {
+				h.rt.Fatalf("%s: version %+v, the log says %+v", summary(now), r, e)
+			}
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 // Service is all of a server but the chunks.
 type Service interface {
 	dbfs.Meta
+	dbfs.History
 	dbfs.Notifier
 	remote.Sharing
 }
@@ -46,6 +47,7 @@ func Run(t *testing.T, open func(t testing.TB) World) {
 	t.Run("Rules", func(t *testing.T) { testRules(t, open) })
 	t.Run("Commit", func(t *testing.T) { testCommit(t, open) })
 	t.Run("Reading", func(t *testing.T) { testReading(t, open) })
+	t.Run("History", func(t *testing.T) { testHistory(t, open) })
 	t.Run("Waiting", func(t *testing.T) { testWaiting(t, open) })
 	t.Run("Sharing", func(t *testing.T) { testSharing(t, open) })
 	t.Run("Histories", func(t *testing.T) { testHistories(t, open) })

@@ -210,6 +210,7 @@ func (j *judgement) rewrite(op *dbfs.Op) error {
 		return j.refuse(dbfs.RefusedContent, op.Node)
 	}
 	j.wantChunks(*op.Content, n.Content)
+	j.lose(n)
 	now := *n
 	now.Content, now.Attr.MTime, now.Revs.Content = *op.Content, op.Attr.MTime, j.next()
 	j.record(op, op.Type, now)
@@ -323,6 +324,7 @@ func (j *judgement) remove(op *dbfs.Op) error {
 // bury deletes a live node. It keeps its parent and name, so that people can be told.
 func (j *judgement) bury(op *dbfs.Op, n dbfs.Node) {
 	j.occupy(placeOf(&n), dbfs.RootNode)
+	j.lose(&n)
 	n.Deleted, n.Revs.Place = true, j.next()
 	j.record(op, dbfs.OpDelete, n)
 }
@@ -353,7 +355,12 @@ func (j *judgement) revive(op *dbfs.Op) error {
 	now := *n
 	if op.Content != nil {
 		j.wantChunks(*op.Content, n.Content)
+		if !n.Deleted {
+			j.lose(n)
+		}
 		now.Content, now.Revs.Content = *op.Content, j.next()
+	} else {
+		j.regain(n)
 	}
 	if !n.Deleted { // something above it was
 		j.occupy(placeOf(n), dbfs.RootNode)

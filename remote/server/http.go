@@ -82,6 +82,22 @@ func (s *Server) metaRoutes(mux *http.ServeMux) {
 		}
 		return se.Tree(r.Context(), ns, after, limit)
 	})
+	handle(s, mux, "GET /v1/ns/{ns}/nodes/{node}/revisions", 0, func(se *Session, r *http.Request, _ none) (any, error) {
+		q := query{r: r}
+		ns, node, after, limit := q.namespace(), q.pathNode(), dbfs.JID(q.uint("after", 64)), int(q.uint("limit", 31))
+		if q.err != nil {
+			return nil, q.err
+		}
+		return se.Revisions(r.Context(), ns, node, after, limit)
+	})
+	handle(s, mux, "GET /v1/ns/{ns}/nodes/{node}/revisions/{rev}", 0, func(se *Session, r *http.Request, _ none) (any, error) {
+		q := query{r: r}
+		ns, node, rev := q.namespace(), q.pathNode(), dbfs.JID(q.number("rev", r.PathValue("rev"), 64))
+		if q.err != nil {
+			return nil, q.err
+		}
+		return se.Revision(r.Context(), ns, node, rev)
+	})
 	handle(s, mux, "POST /v1/poll", smallBody, servePoll)
 }
 
@@ -199,7 +215,10 @@ func (q *query) namespace() dbfs.NamespaceID {
 }
 
 func (q *query) uint(name string, bits int) uint64 {
-	text := q.r.URL.Query().Get(name)
+	return q.number(name, q.r.URL.Query().Get(name), bits)
+}
+
+func (q *query) number(name, text string, bits int) uint64 {
 	if text == "" {
 		return 0
 	}
@@ -214,6 +233,11 @@ func (q *query) node(name string) (id dbfs.NodeID) {
 	if text := q.r.URL.Query().Get(name); text != "" {
 		q.note(id.UnmarshalText([]byte(text)))
 	}
+	return id
+}
+
+func (q *query) pathNode() (id dbfs.NodeID) {
+	q.note(id.UnmarshalText([]byte(q.r.PathValue("node"))))
 	return id
 }
 

@@ -16,10 +16,11 @@ import (
 //	e <ns> <parent> <key>  a live child
 //	g <ns> <jid>           entry; a long chunk list is left out
 //	v <ns> <node> <crev>   the chunk list that was left out
+//	r <ns> <node> <crev>   revision; a long chunk list is left out
 //	s <ns> <device>        DeviceState
 //	t <table> <key>        row of a Table
 //
-// Nodes and entries are records of the root package. The others are rows (rows.go) with
+// Nodes, entries and revisions are records of the root package. The others are rows (rows.go) with
 // these bodies, integers big-endian:
 //
 //	Head         u32 epoch, u64 jid, u64 floor
@@ -29,7 +30,7 @@ import (
 //	             if it was refused: u16 at, u64 head, u8 length, code, node record (or nothing)
 //
 // A chunk list of more than inlineChunks is stored once, under the revision that made it,
-// and shared by the node and all entries that carry it. Its absence from a record shows by the size.
+// and shared by the node, the revision and all entries that carry it. Its absence from a record shows by the size.
 const inlineChunks = 32
 
 // NewKeyTx returns the transaction of a namespace over one of a key-value store.
@@ -77,6 +78,9 @@ func (t keyTx) logKey(jid dbfs.JID) []byte {
 }
 func (t keyTx) chunksKey(id dbfs.NodeID, crev dbfs.JID) []byte {
 	return binary.BigEndian.AppendUint64(append(t.key('v', 24), id[:]...), uint64(crev))
+}
+func (t keyTx) revisionKey(id dbfs.NodeID, rev dbfs.JID) []byte {
+	return binary.BigEndian.AppendUint64(append(t.key('r', 24), id[:]...), uint64(rev))
 }
 func (t keyTx) deviceKey(dev dbfs.DeviceID) []byte {
 	return binary.BigEndian.AppendUint64(t.key('s', 8), uint64(dev))
@@ -130,31 +134,42 @@ func (t keyTx) PutNode(n *dbfs.Node) error {
 
 // storeChunks returns the node as its record holds it, and stores the list that is left out.
 func (t keyTx) storeChunks(n dbfs.Node) (dbfs.Node, error) {
-	if len(n.Content.Chunks) <= inlineChunks {
-		return n, nil
+	err := t.storeList(&n.Content, n.ID, n.Revs.Content)
+	return n, err
+}
+
+// storeList takes a long chunk list out of a content and stores it.
+func (t keyTx) storeList(c *dbfs.Content, id dbfs.NodeID, crev dbfs.JID) error {
+	if len(c.Chunks) <= inlineChunks {
+		return nil
 	}
-	key := t.chunksKey(n.ID, n.Revs.Content)
-	list := n.Content.Chunks
-	n.Content.Chunks = nil
+	key := t.chunksKey(id, crev)
+	list := c.Chunks
+	c.Chunks = nil
 	if _, err := t.txn.Get(key); err == nil || !errors.Is(err, dbfs.ErrNotExist) {
-		return n, err
+		return err
 	}
 	b := make([]byte, 0, len(list)*len(dbfs.ChunkID{}))
 	for _, id := range list {
 		b = append(b, id[:]...)
 	}
-	return n, t.txn.Set(key, sealRow(b))
+	return t.txn.Set(key, sealRow(b))
 }
 
 // fetchChunks undoes storeChunks.
 func (t keyTx) fetchChunks(n *dbfs.Node) error {
-	want := dbfs.NumChunks(n.Content.Size)
-	if len(n.Content.Chunks) == want {
+	return t.fetchList(&n.Content, n.ID, n.Revs.Content)
+}
+
+// fetchList undoes storeList.
+func (t keyTx) fetchList(c *dbfs.Content, id dbfs.NodeID, crev dbfs.JID) error {
+	want := dbfs.NumChunks(c.Size)
+	if len(c.Chunks) == want {
 		return nil
 	}
-	row, err := t.txn.Get(t.chunksKey(n.ID, n.Revs.Content))
+	row, err := t.txn.Get(t.chunksKey(id, crev))
 	if errors.Is(err, dbfs.ErrNotExist) {
-		return fmt.Errorf("%w: the chunk list of node %s at %d is gone", dbfs.ErrCorrupt, n.ID, n.Revs.Content)
+		return fmt.Errorf("%w: the chunk list of node %s at %d is gone", dbfs.ErrCorrupt, id, crev)
 	}
 	if err != nil {
 		return err
@@ -166,9 +181,9 @@ func (t keyTx) fetchChunks(n *dbfs.Node) error {
 	if err != nil {
 		return err
 	}
-	n.Content.Chunks = make([]dbfs.ChunkID, want)
-	for i := range n.Content.Chunks {
-		copy(n.Content.Chunks[i][:], b[i*len(dbfs.ChunkID{}):])
+	c.Chunks = make([]dbfs.ChunkID, want)
+	for i := range c.Chunks {
+		copy(c.Chunks[i][:], b[i*len(dbfs.ChunkID{}):])
 	}
 	return nil
 }
@@ -255,6 +270,50 @@ func (t keyTx) Device(dev dbfs.DeviceID) (DeviceState, error) {
 
 func (t keyTx) PutDevice(dev dbfs.DeviceID, d DeviceState) error {
 	return t.txn.Set(t.deviceKey(dev), encodeDevice(d))
+}
+
+func (t keyTx) Revision(node dbfs.NodeID, rev dbfs.JID) (dbfs.Revision, error) {
+	row, err := t.txn.Get(t.revisionKey(node, rev))
+	if err != nil {
+		return dbfs.Revision{}, err
+	}
+	r, err := dbfs.DecodeRevision(row)
+	if err == nil {
+		err = t.fetchList(&r.Content, r.Node, r.Rev)
+	}
+	return r, err
+}
+
+func (t keyTx) Revisions(node dbfs.NodeID, after dbfs.JID, limit int) ([]dbfs.Revision, error) {
+	return t.revisions(append(t.key('r', 16), node[:]...), t.revisionKey(node, after), limit)
+}
+
+func (t keyTx) AllRevisions(node dbfs.NodeID, after dbfs.JID, limit int) ([]dbfs.Revision, error) {
+	return t.revisions(t.key('r', 0), t.revisionKey(node, after), limit)
+}
+
+func (t keyTx) revisions(prefix, start []byte, limit int) ([]dbfs.Revision, error) {
+	list, err := scan(t.txn, prefix, start, limit, func(_, v []byte) (dbfs.Revision, error) {
+		return dbfs.DecodeRevision(v)
+	})
+	for i := range list {
+		if err == nil {
+			err = t.fetchList(&list[i].Content, list[i].Node, list[i].Rev)
+		}
+	}
+	return list, err
+}
+
+func (t keyTx) PutRevision(r *dbfs.Revision) error {
+	short := *r
+	if err := t.storeList(&short.Content, r.Node, r.Rev); err != nil {
+		return err
+	}
+	return t.txn.Set(t.revisionKey(r.Node, r.Rev), dbfs.AppendRevision(nil, &short))
+}
+
+func (t keyTx) DelRevision(node dbfs.NodeID, rev dbfs.JID) error {
+	return t.txn.Delete(t.revisionKey(node, rev))
 }
 
 func encodeDevice(d DeviceState) []byte {

@@ -30,6 +30,7 @@ func sampleRows(t *testing.T) *WriteSet {
 	err := errors.Join(
 		tx.SetHead(Head{Epoch: 1, JID: 1}), tx.PutNode(&n), tx.PutChild(dbfs.RootNode, "f", n.ID),
 		tx.AppendLog([]dbfs.Entry{{JID: 1, Type: dbfs.OpCreate, End: true, Node: n}}),
+		tx.PutRevision(&dbfs.Revision{Node: n.ID, Rev: 1, Content: n.Content}),
 		tx.PutDevice(1, DeviceState{Seq: 1, Refused: &dbfs.RefusedError{Code: dbfs.RefusedGone, Node: &n}}),
 	)
 	if err != nil {
@@ -40,7 +41,7 @@ func sampleRows(t *testing.T) *WriteSet {
 
 // readAll reads every row of sampleRows.
 func readAll(tx ReadTx) []error {
-	errs := make([]error, 7)
+	errs := make([]error, 9)
 	_, errs[0] = tx.Head()
 	_, errs[1] = tx.Node(dbfs.NodeID{1})
 	_, errs[2] = tx.Child(dbfs.RootNode, "f")
@@ -48,6 +49,8 @@ func readAll(tx ReadTx) []error {
 	_, errs[4] = tx.Log(0, 10)
 	_, errs[5] = tx.Nodes(dbfs.RootNode, 10)
 	_, errs[6] = tx.Device(1)
+	_, errs[7] = tx.Revision(dbfs.NodeID{1}, 1)
+	_, errs[8] = tx.Revisions(dbfs.NodeID{1}, 0, 10)
 	return errs
 }
 

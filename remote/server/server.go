@@ -31,6 +31,9 @@ type Options struct {
 	// TokenLife is how long a device's token is good after login; zero: until revoked.
 	TokenLife time.Duration
 
+	// Keep says for how long the past is kept.
+	Keep Retention
+
 	// AcceptBudget is how many connections a second this server can take up again after all
 	// of them broke; zero: 2000. It becomes the herd hint of polls.
 	AcceptBudget int
@@ -61,6 +64,7 @@ func New(store Store, objects Objects, opts Options) (*Server, error) {
 	if opts.AcceptBudget == 0 {
 		opts.AcceptBudget = 2000
 	}
+	opts.Keep = opts.Keep.orUsual()
 	receipts, err := loadReceiptKey(context.Background(), store)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 var (
 	_ dbfs.Meta      = (*Session)(nil)
+	_ dbfs.History   = (*Session)(nil)
 	_ dbfs.Notifier  = (*Session)(nil)
 	_ remote.Sharing = (*Session)(nil)
 )

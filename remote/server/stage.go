@@ -24,6 +24,7 @@ type stage struct {
 	start   dbfs.JID // the log's end before the batch
 	now     int64    // nanoseconds
 	entries []dbfs.Entry
+	past    []dbfs.Revision // contents that were lost, and found again; who made them is filled in at the end
 
 	nodes   map[dbfs.NodeID]*dbfs.Node // read or changed; nil: there is none
 	changed []dbfs.NodeID              // in order of first change
@@ -165,6 +166,9 @@ func (st *stage) write(tx Tx) error {
 		if err := putPlace(tx, at, st.places[at]); err != nil {
 			return err
 		}
+	}
+	if err := st.writePast(tx); err != nil {
+		return err
 	}
 	return tx.AppendLog(st.entries)
 }

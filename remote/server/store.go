@@ -42,6 +42,12 @@ type ReadTx interface {
 	Log(after dbfs.JID, limit int) ([]dbfs.Entry, error)                   // in order
 	Nodes(after dbfs.NodeID, limit int) ([]dbfs.Node, error)               // in order of id, also deleted ones; never the root
 	Device(dev dbfs.DeviceID) (DeviceState, error)
+
+	// Revision returns a content that a file had; Revisions those of one file, AllRevisions
+	// those of that file and of the files after it, each in order of node and revision.
+	Revision(node dbfs.NodeID, rev dbfs.JID) (dbfs.Revision, error)
+	Revisions(node dbfs.NodeID, after dbfs.JID, limit int) ([]dbfs.Revision, error)
+	AllRevisions(node dbfs.NodeID, after dbfs.JID, limit int) ([]dbfs.Revision, error)
 }
 
 // A Child is a live entry of a directory.
@@ -59,6 +65,8 @@ type Tx interface {
 	DelChild(parent dbfs.NodeID, key string) error
 	AppendLog([]dbfs.Entry) error
 	PutDevice(dev dbfs.DeviceID, d DeviceState) error
+	PutRevision(*dbfs.Revision) error
+	DelRevision(node dbfs.NodeID, rev dbfs.JID) error
 }
 
 // Head is the state of a namespace's log.

@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) server.Store) {
 		{"MissingRows", missingRows},
 		{"RowsComeBack", rowsComeBack},
 		{"LongContents", longContents},
+		{"Revisions", revisions},
 		{"ReadsSeeOwnWrites", readsSeeOwnWrites},
 		{"PagesAreInOrder", pagesAreInOrder},
 		{"NamespacesAreApart", namespacesAreApart},
@@ -170,6 +171,45 @@ func longContents(t *testing.T, s server.Store) {
 		must(t, "log", []dbfs.Entry{entryOf(before), entryOf(after), entryOf(moved)})(tx.Log(0, 10))
 		must(t, "node", moved)(tx.Node(id(1)))
 		must(t, "nodes", []dbfs.Node{moved})(tx.Nodes(dbfs.RootNode, 10))
+	})
+}
+
+// revisions come back in order, share long lists with nodes and entries, and go one by one.
+func revisions(t *testing.T, s server.Store) {
+	rev := func(n byte, jid dbfs.JID, chunks int) dbfs.Revision {
+		return dbfs.Revision{Node: id(n), Rev: jid, Content: file(n, jid, chunks).Content, MTime: -1, Time: 2, Device: 3, Actor: 4, Until: 5}
+	}
+	all := []dbfs.Revision{rev(1, 1, 1), rev(1, 3, 100), rev(1, 300, 0), rev(2, 2, 40)}
+	update(t, s, nsA, func(tx server.Tx) error {
+		long := file(1, 3, 100)
+		err := errors.Join(tx.PutNode(&long), tx.AppendLog([]dbfs.Entry{entryOf(long)}))
+		for _, i := range []int{2, 0, 3, 1} {
+			err = errors.Join(err, tx.PutRevision(&all[i]))
+		}
+		must(t, "own write", all[1])(tx.Revision(id(1), 3))
+		return err
+	})
+	view(t, s, nsA, func(tx server.ReadTx) {
+		must(t, "one", all[1])(tx.Revision(id(1), 3))
+		missing[dbfs.Revision](t, "another")(tx.Revision(id(1), 2))
+		must(t, "of a file", all[:3])(tx.Revisions(id(1), 0, 10))
+		must(t, "page", all[1:2])(tx.Revisions(id(1), 1, 1))
+		must(t, "last", all[2:3])(tx.Revisions(id(1), 3, 10))
+		must(t, "of all", all)(tx.AllRevisions(dbfs.RootNode, 0, 10))
+		must(t, "of all, page", all[2:])(tx.AllRevisions(id(1), 3, 2))
+		must[[]dbfs.Revision](t, "none", nil)(tx.Revisions(id(3), 0, 10))
+	})
+	view(t, s, nsB, func(tx server.ReadTx) {
+		must[[]dbfs.Revision](t, "elsewhere", nil)(tx.AllRevisions(dbfs.RootNode, 0, 10))
+	})
+	changed := all[0]
+	changed.Until = 0
+	update(t, s, nsA, func(tx server.Tx) error {
+		return errors.Join(tx.PutRevision(&changed), tx.DelRevision(id(1), 3), tx.DelRevision(id(1), 4))
+	})
+	view(t, s, nsA, func(tx server.ReadTx) {
+		must(t, "what is left", []dbfs.Revision{changed, all[2]})(tx.Revisions(id(1), 0, 10))
+		must(t, "node", file(1, 3, 100))(tx.Node(id(1)))
 	})
 }
 
