@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache"
@@ -268,7 +269,7 @@ func (f *file) record() ([]journal.Change, error) {
 	content := *f.sealed
 	n, err := f.space.journal.Write(f.id, f.base, content, f.mtime)
 	if errors.Is(err, dbfs.ErrNotExist) {
-		f.deleted, f.sealed = true, nil // removed here between the write and now
+		f.deleted = true // between the write and now, and here
 		return nil, nil
 	}
 	if err != nil {
@@ -399,18 +400,25 @@ func (f *file) detach(as dbfs.Node, deleted bool) {
 	f.deleted = f.deleted || deleted
 }
 
-// enter counts one more handle; false: the last one has just been closed, and this file is
-// no more.
-func (f *file) enter(writer bool) bool {
+// errClosed says of a file that its last handle has just been closed: it is no more.
+var errClosed = errors.New("closed")
+
+// enter counts one more handle. ESTALE: the node has got another inode number since this one
+// led to it, which may be another node's by now.
+func (f *file) enter(writer bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return false
+		return errClosed
 	}
 	if f.handles == 0 && f.draft == nil {
 		// Only now that changes from elsewhere are told to this file is its version looked up:
 		// one that came just before would be missed otherwise.
 		if n, err := f.space.journal.Node(f.id); err == nil {
+			if n.Ino != f.ino {
+				f.closed = true
+				return syscall.ESTALE
+			}
 			f.base = n.Content
 		}
 		f.alike = f.fs.pages.are(f.ino, versionOf(f.base))
@@ -423,7 +431,7 @@ func (f *file) enter(writer bool) bool {
 		f.held = true
 		f.space.journal.Hold(f.id)
 	}
-	return true
+	return nil
 }
 
 // leave counts one handle less. What the last writer wrote is recorded and may be sent; after
@@ -482,7 +490,7 @@ func (f *file) abandon() error {
 func (f *file) close() error {
 	var errs []error
 	if f.draft != nil {
-		if f.draft.Dirty() { // nobody wants it, but the kernel has some of it
+		if f.draft.Dirty() || f.sealed != nil { // nobody wants it, but the kernel has some of it
 			f.fs.pages.set(f.ino, 0)
 		}
 		errs = append(errs, f.draft.Close())

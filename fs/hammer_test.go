@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,13 +19,16 @@ import (
 
 func TestRemoteChangesUnderLoad(t *testing.T) {
 	d, there := withElsewhere(t)
-	var one sync.Mutex // two who rewrite a file at once would make one version of both
+	// Who rewrites a file here is alone with it, from open to close: two at once would make one
+	// version of both, and a reader may see one that is half written.
+	var writing sync.RWMutex
+	var version atomic.Int32
 	d.hammer(there, func(name string, rng *rand.Rand) {
 		switch rng.IntN(8) {
 		case 0:
-			one.Lock()
-			os.WriteFile(name, []byte(nthVersion(rng.IntN(1000))), 0o644)
-			one.Unlock()
+			writing.Lock()
+			os.WriteFile(name, []byte(nthVersion(1_000_000+int(version.Add(1)))), 0o644)
+			writing.Unlock()
 		case 1:
 			os.Rename(name, d.path(fmt.Sprint("dir/mine", rng.IntN(5))))
 		case 2:
@@ -32,7 +36,9 @@ func TestRemoteChangesUnderLoad(t *testing.T) {
 		case 3:
 			os.Chmod(name, 0o600)
 		default:
-			os.ReadFile(name)
+			writing.RLock()
+			d.readOneVersion(name)
+			writing.RUnlock()
 		}
 	})
 }

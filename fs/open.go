@@ -36,7 +36,10 @@ func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 	}
 	fs.changes.open(n.Ino)
 	defer fs.changes.opened(n.Ino)
-	f, fh := fs.open(sp, n, writer)
+	f, fh, err := fs.open(sp, n, writer)
+	if err != nil {
+		return fs.status(err)
+	}
 	sp.journal.Observed()
 	f.fresh.Do(func() {
 		changed := fs.changes.changed(n.Ino) // then the kernel may not even know its size
@@ -52,8 +55,9 @@ func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 	return fuse.OK
 }
 
-// open returns a new handle of a file that the kernel knows as n.Ino.
-func (fs *FS) open(sp *space, n dbfs.Node, writer bool) (*file, uint64) {
+// open returns a new handle of a file that the kernel knows as n.Ino. ESTALE: that has
+// changed since n was found.
+func (fs *FS) open(sp *space, n dbfs.Node, writer bool) (*file, uint64, error) {
 	for {
 		fs.mu.Lock()
 		f := fs.files[n.Ino]
@@ -62,12 +66,16 @@ func (fs *FS) open(sp *space, n dbfs.Node, writer bool) (*file, uint64) {
 			fs.files[n.Ino] = f
 		}
 		fs.mu.Unlock()
-		if f.enter(writer) {
+		err := f.enter(writer)
+		if err == nil {
 			fs.mu.Lock()
 			defer fs.mu.Unlock()
-			return f, fs.newHandle(&handle{file: f, writer: writer})
+			return f, fs.newHandle(&handle{file: f, writer: writer}), nil
 		}
 		fs.drop(f)
+		if err != errClosed {
+			return nil, 0, err
+		}
 	}
 }
 
@@ -107,12 +115,15 @@ func (fs *FS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out
 		return fs.status(err)
 	}
 	fs.entry(&n, &out.EntryOut)
-	f, fh := fs.open(sp, n, writer)
-	f.fresh.Do(func() { f.pagesAre() }) // the kernel has none
-	out.Fh = fh
+	f, fh, err := fs.open(sp, n, writer)
 	if writer {
 		sp.journal.Release(n.ID) // the handle has a hold of its own
 	}
+	if err != nil {
+		return fs.status(err)
+	}
+	f.fresh.Do(func() { f.pagesAre() }) // the kernel has none
+	out.Fh = fh
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	return fuse.OK
 }
@@ -168,7 +179,10 @@ func (fs *FS) truncate(cancel <-chan struct{}, ino uint64, size int64) error {
 	if n.Kind != dbfs.KindFile {
 		return dbfs.ErrIsDir
 	}
-	f, fh := fs.open(sp, n, true)
+	f, fh, err := fs.open(sp, n, true)
+	if err != nil {
+		return err
+	}
 	err = f.truncate(newRequest(cancel), size)
 	if closeErr := fs.release(fh); err == nil {
 		err = closeErr

@@ -332,3 +332,56 @@ func TestNameConflict(t *testing.T) {
 	d.eventually("theirs has the name", func() bool { return d.read("f") == "theirs" })
 	d.wantRead(d.names("")[1], "mine")
 }
+
+// A file is removed here between the moment when what was written to it is cut into chunks
+// and the moment when that is recorded. Another device has moved it, so it stays, as it was;
+// the kernel, where somebody has kept the inode, still has what was written.
+func TestBytesThatWereNeverRecordedAreNotShown(t *testing.T) {
+	d, there := withElsewhere(t)
+	before := strings.Repeat("before ", 10_000)
+	n := there.put(remoteFile("f", there.content(before)))
+	there.advance()
+	d.eventually("it is there", func() bool { return onlyErr(os.Stat(d.path("f"))) == nil })
+	d.wantRead("f", before)
+	kept, err := unix.Open(d.path("f"), unix.O_PATH, 0)
+	d.must(err)
+	defer unix.Close(kept)
+
+	w, err := os.OpenFile(d.path("f"), os.O_RDWR, 0)
+	d.must(err)
+	_, err = w.WriteString(strings.Repeat("after! ", 10_000))
+	d.must(err)
+	f := d.fs.openFile(d.stat("f").Ino)
+	content, err := f.draft.Seal(t.Context())
+	d.must(err)
+	f.setSealed(&content)
+	d.must(os.Remove(d.path("f")))
+	d.must(w.Close())
+	d.eventually("nobody has it open", func() bool { return len(d.fs.openFiles()) == 0 })
+
+	there.move(n, dbfs.RootNode, "moved")
+	there.advance()
+	d.eventually("the kernel is told", d.fs.changes.idle)
+	d.wantRead("moved", before)
+}
+
+// Between finding a node by its inode number and opening it, the number can go to another
+// node: the kernel has to look the name up again.
+func TestOpenByANumberThatHasMovedOn(t *testing.T) {
+	d, there := withElsewhere(t)
+	there.put(remoteFile("f", there.content("bytes")))
+	there.advance()
+	n, err := d.root.Lookup("f")
+	d.must(err)
+	sp, found, err := d.fs.find(n.Ino)
+	d.must(err)
+	_, err = d.root.NewInode(n.ID)
+	d.must(err)
+	if _, _, err := d.fs.open(sp, found, false); err != unix.ESTALE {
+		t.Errorf("opened, though the number leads elsewhere: %v", err)
+	}
+	if open := d.fs.openFiles(); len(open) > 0 {
+		t.Errorf("%d files stay open", len(open))
+	}
+	d.wantRead("f", "bytes")
+}
