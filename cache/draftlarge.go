@@ -200,7 +200,17 @@ func (l *largeDraft) write(ctx context.Context, p []byte, off int64) (int, error
 
 func (l *largeDraft) writeChunk(ctx context.Context, p []byte, i int, lo int64) (int, error) {
 	off := int64(i)*dbfs.ChunkSize + lo
-	err := l.change(ctx, func() plan { return l.planWrite(i, lo, len(p)) }, func() {
+	return l.changeChunk(ctx, i, lo, len(p), func() (int, error) {
+		if err := l.c.state.reserve.check(int64(len(p))); err != nil {
+			return 0, err
+		}
+		return l.b.f.WriteAt(p, off)
+	})
+}
+
+// changeChunk lets put change n bytes at lo in chunk i of the file, and returns how many it did.
+func (l *largeDraft) changeChunk(ctx context.Context, i int, lo int64, n int, put func() (int, error)) (int, error) {
+	err := l.change(ctx, func() plan { return l.planWrite(i, lo, n) }, func() {
 		f := l.chunk(i)
 		f.gen++
 		f.writers++
@@ -208,17 +218,14 @@ func (l *largeDraft) writeChunk(ctx context.Context, p []byte, i int, lo int64) 
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	if err = l.c.state.reserve.check(int64(len(p))); err == nil {
-		l.b.mu.RLock()
-		n, err = l.b.f.WriteAt(p, off)
-		l.b.mu.RUnlock()
-	}
-	l.wrote(i, off, n)
+	l.b.mu.RLock()
+	n, err = put()
+	l.b.mu.RUnlock()
+	l.wrote(i, int64(i)*dbfs.ChunkSize+lo, n)
 	return n, diskError(err)
 }
 
-// wrote ends what writeChunk began.
+// wrote ends what changeChunk began.
 func (l *largeDraft) wrote(i int, off int64, n int) {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()

@@ -59,7 +59,7 @@ func (h *history) step() {
 		name string
 		do   func()
 	}{
-		{"draft", h.begin}, {"write", h.writeSome}, {"write", h.writeSome}, {"truncate", h.truncateSome},
+		{"draft", h.begin}, {"write", h.writeSome}, {"write", h.writeSome}, {"truncate", h.truncateSome}, {"zero", h.zeroSome}, {"holes", h.holes},
 		{"read", h.readDraft}, {"seal", h.sealSome}, {"seal", h.sealSome}, {"close", h.closeDraft},
 		{"send", h.send}, {"send", h.send}, {"open", h.openSome}, {"check", h.checkOpen}, {"close body", h.closeBody},
 		{"remote", h.remote}, {"forget", h.forgetSome}, {"evict", h.evictSome}, {"sync", h.syncAll}, {"restart", h.restart},
@@ -112,6 +112,50 @@ func (h *history) truncateSome() {
 	n := h.length("size")
 	h.must(d.Truncate(ctx, int64(n)))
 	h.drafted[i] = append(h.drafted[i][:min(n, len(h.drafted[i])):min(n, len(h.drafted[i]))], make([]byte, max(0, n-len(h.drafted[i])))...)
+}
+
+func (h *history) zeroSome() {
+	i := h.file()
+	d := h.drafts[i]
+	if d == nil {
+		return
+	}
+	off, n := h.length("off"), h.length("n")
+	h.must(d.Zero(ctx, int64(off), int64(n)))
+	size := len(h.drafted[i])
+	clear(h.drafted[i][min(off, size):min(off+n, size)])
+}
+
+// holes goes from hole to hole in a draft: they hold zeros.
+func (h *history) holes() {
+	i := h.file()
+	d := h.drafts[i]
+	if d == nil {
+		return
+	}
+	size := int64(len(h.drafted[i]))
+	for at := int64(0); at < size; {
+		data, ok := d.NextData(at)
+		if !ok {
+			data = size
+		}
+		for ; at < data; at++ {
+			if h.drafted[i][at] != 0 {
+				h.rt.Fatalf("byte %d is in a hole that ends at %d", at, data)
+			}
+		}
+		if at == size {
+			break
+		}
+		hole, ok := d.NextHole(data)
+		if !ok || hole <= data || hole > size {
+			h.rt.Fatalf("data from %d to %d of %d, %v", data, hole, size, ok)
+		}
+		at = hole
+	}
+	if at, ok := d.NextHole(size); ok {
+		h.rt.Fatalf("a hole at %d, beyond the end", at)
+	}
 }
 
 func (h *history) readDraft() {

@@ -104,18 +104,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		wantErrno(t, test.what, test.err, test.want)
 	}
-	punch(d)
 	if got := fmt.Sprint(d.names("")); got != "[dir empty file link loop]" {
 		t.Errorf("after many refusals the tree holds %v", got)
 	}
-}
-
-// punch checks that the kinds of fallocate that change bytes are refused, for now.
-func punch(d *drive) {
-	f, err := os.OpenFile(d.path("file"), os.O_RDWR, 0)
-	d.must(err)
-	defer f.Close()
-	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1)
-	wantErrno(d.t, "punch a hole", err, unix.EOPNOTSUPP)
-	wantErrno(d.t, "zero a range", unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_ZERO_RANGE, 0, 1), unix.EOPNOTSUPP)
 }

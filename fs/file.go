@@ -193,6 +193,34 @@ func (f *file) truncate(ctx context.Context, size int64) error {
 	return nil
 }
 
+// zero makes a range zeros, as far as the file reaches.
+func (f *file) zero(ctx context.Context, off, n int64) error {
+	draft, err := f.writable()
+	if err != nil {
+		return err
+	}
+	if err := draft.Zero(ctx, off, n); err != nil {
+		return err
+	}
+	f.setMTime(f.fs.cfg.Clock().UnixNano())
+	return nil
+}
+
+// next returns where the next hole or the next data is, at or after off; false: nowhere.
+func (f *file) next(off int64, hole bool) (int64, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	switch {
+	case f.draft != nil && hole:
+		return f.draft.NextHole(off)
+	case f.draft != nil:
+		return f.draft.NextData(off)
+	case hole:
+		return cache.NextHole(f.base, off)
+	}
+	return cache.NextData(f.base, off)
+}
+
 func (f *file) writable() (*cache.Draft, error) {
 	f.mu.RLock()
 	draft := f.draft

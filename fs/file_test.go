@@ -374,3 +374,44 @@ func TestSyncIsDurable(t *testing.T) {
 }
 
 func onlyErr[T any](_ T, err error) error { return err }
+
+func TestHoles(t *testing.T) {
+	d := newDrive(t)
+	f, err := os.Create(d.path("f"))
+	d.must(err)
+	defer f.Close()
+	const size = 4 * dbfs.ChunkSize
+	_, err = f.WriteAt([]byte(noise(1, size)), 0)
+	d.must(err)
+	punch := func(off, n int64) {
+		d.must(unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n))
+	}
+	find := func(off int64, whence int, want int64) {
+		t.Helper()
+		if at, err := unix.Seek(int(f.Fd()), off, whence); err != nil || at != want {
+			t.Errorf("from %d: %d, %v, want %d", off, at, err, want)
+		}
+	}
+	find(0, unix.SEEK_HOLE, size)
+	punch(dbfs.ChunkSize, 2*dbfs.ChunkSize)
+	punch(8192, 8192)
+	find(0, unix.SEEK_DATA, 0)
+	find(0, unix.SEEK_HOLE, 8192)
+	find(8192, unix.SEEK_DATA, 16384)
+	find(16384, unix.SEEK_HOLE, dbfs.ChunkSize)
+	find(dbfs.ChunkSize+1, unix.SEEK_DATA, 3*dbfs.ChunkSize)
+	find(3*dbfs.ChunkSize, unix.SEEK_HOLE, size)
+	wantErrno(t, "beyond the end", onlyErr(unix.Seek(int(f.Fd()), size, unix.SEEK_DATA)), unix.ENXIO)
+	d.must(f.Sync())
+	// What is sealed knows holes by the chunk.
+	find(0, unix.SEEK_HOLE, dbfs.ChunkSize)
+	find(dbfs.ChunkSize, unix.SEEK_DATA, 3*dbfs.ChunkSize)
+	if st := d.stat("f"); st.Blocks > 2*dbfs.ChunkSize/512 {
+		t.Errorf("%d blocks, though half of it is holes", st.Blocks)
+	}
+	punch(3*dbfs.ChunkSize, 1<<40) // to the end, and no longer
+	if st := d.stat("f"); st.Size != size {
+		t.Errorf("size %d, want %d", st.Size, size)
+	}
+	wantErrno(t, "collapse", unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_COLLAPSE_RANGE, 0, 4096), unix.EOPNOTSUPP)
+}

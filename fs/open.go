@@ -235,25 +235,49 @@ func (fs *FS) release(fh uint64) error {
 	return err
 }
 
-// Fallocate makes the file at least that long, unless it is to keep its size; there are no
-// blocks to reserve.
+// Fallocate makes a range zeros if it is to be, and then the file at least that long, unless it
+// is to keep its size. There are no blocks to reserve.
 func (fs *FS) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	h := fs.handle(in.Fh)
-	if h == nil {
+	if h == nil || h.file == nil {
 		return fuse.EBADF
 	}
+	const punch, zero, keep = unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_KEEP_SIZE
+	ctx := newRequest(cancel)
 	switch in.Mode {
-	case 0:
-	case unix.FALLOC_FL_KEEP_SIZE:
-		return fuse.OK
+	case 0, keep:
+	case punch | keep, zero, zero | keep:
+		if err := h.file.zero(ctx, int64(in.Offset), int64(in.Length)); err != nil {
+			return fs.status(err)
+		}
 	default:
 		return fuse.Status(syscall.EOPNOTSUPP)
 	}
+	if in.Mode&keep != 0 {
+		return fuse.OK
+	}
 	n, err := h.file.node()
 	if end := int64(in.Offset + in.Length); err == nil && end > n.Content.Size {
-		err = h.file.truncate(newRequest(cancel), end)
+		err = h.file.truncate(ctx, end)
 	}
 	return fs.status(err)
+}
+
+// Lseek finds the next data or the next hole; of other ways to seek the kernel needs no help.
+func (fs *FS) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	h := fs.handle(in.Fh)
+	if h == nil || h.file == nil {
+		return fuse.EBADF
+	}
+	if in.Whence != unix.SEEK_DATA && in.Whence != unix.SEEK_HOLE {
+		return fuse.EINVAL
+	}
+	at, ok := h.file.next(int64(in.Offset), in.Whence == unix.SEEK_HOLE)
+	if !ok {
+		return fuse.Status(syscall.ENXIO)
+	}
+	out.Offset = uint64(at)
+	return fuse.OK
 }
 
 // openFile returns the open file that the kernel knows by a number, or nil.

@@ -81,7 +81,7 @@ func (f *fileModel) step() {
 	i := f.rng.IntN(len(f.handles))
 	h := f.handles[i]
 	off, n := f.span()
-	switch f.rng.IntN(12) {
+	switch f.rng.IntN(16) {
 	case 0, 1, 2, 3:
 		f.did("write %d at %d", n, off)
 		b := noise(f.rng.Uint64(), n)
@@ -120,7 +120,79 @@ func (f *fileModel) step() {
 		f.did("map %q at %d", text, at)
 		f.d.must(child(f.d.t, "map", f.name, fmt.Sprint(at), text, "shared"))
 		copy(f.want[at:], text)
+	case 12, 13:
+		f.allocate(h, off, n)
+	case 14:
+		f.did("look for holes")
+		f.holes(h)
+	case 15:
+		f.copyRange(h, off, n)
 	}
+}
+
+// allocate makes a hole or zeros, or only makes the file longer.
+func (f *fileModel) allocate(h *os.File, off, n int) {
+	f.d.t.Helper()
+	const punch, zero, keep = unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_KEEP_SIZE
+	mode := []uint32{0, keep, punch | keep, punch | keep, zero, zero | keep}[f.rng.IntN(6)]
+	f.did("allocate %d at %d, mode %d", n, off, mode)
+	f.d.must(unix.Fallocate(int(h.Fd()), mode, int64(off), int64(n)))
+	if mode&keep == 0 {
+		f.grow(off + n)
+	}
+	if mode&(punch|zero) != 0 {
+		clear(f.want[min(off, len(f.want)):min(off+n, len(f.want))])
+	}
+}
+
+// holes goes from hole to hole, which all have to hold zeros, and comes to the end.
+func (f *fileModel) holes(h *os.File) {
+	f.d.t.Helper()
+	fd := int(h.Fd())
+	for at := 0; at < len(f.want); {
+		data, err := unix.Seek(fd, int64(at), unix.SEEK_DATA)
+		if err == unix.ENXIO {
+			data = int64(len(f.want))
+		} else {
+			f.d.must(err)
+		}
+		if i := slices.IndexFunc(f.want[at:data], func(b byte) bool { return b != 0 }); i >= 0 {
+			f.d.t.Fatalf("a hole from %d to %d, though there are bytes at %d", at, data, at+i)
+		}
+		if at = int(data); at == len(f.want) {
+			return
+		}
+		hole, err := unix.Seek(fd, data, unix.SEEK_HOLE)
+		f.d.must(err)
+		if hole <= data || hole > int64(len(f.want)) {
+			f.d.t.Fatalf("data from %d to %d of %d", data, hole, len(f.want))
+		}
+		at = int(hole)
+	}
+	_, err := unix.Seek(fd, int64(len(f.want)), unix.SEEK_HOLE)
+	wantErrno(f.d.t, "look for a hole at the end", err, unix.ENXIO)
+}
+
+// copyRange copies a range to where it does not overlap.
+func (f *fileModel) copyRange(h *os.File, off, n int) {
+	f.d.t.Helper()
+	n = min(n, len(f.want)-off)
+	to := f.rng.IntN(f.max)
+	if n <= 0 || to < off+n && off < to+n {
+		return
+	}
+	f.did("copy %d from %d to %d", n, off, to)
+	for done := 0; done < n; {
+		from, at := int64(off+done), int64(to+done)
+		k, err := unix.CopyFileRange(int(h.Fd()), &from, int(h.Fd()), &at, n-done, 0)
+		f.d.must(err)
+		if k == 0 {
+			f.d.t.Fatalf("copied %d of %d", done, n)
+		}
+		done += k
+	}
+	f.grow(to + n)
+	copy(f.want[to:], f.want[off:off+n])
 }
 
 func (f *fileModel) span() (off, n int) {
