@@ -12,3 +12,12 @@ type Point string
 
 // A Mutant is a bug that a test may switch on.
 type Mutant string
+
+// Bugs of garbage collection.
+const (
+	CollectAtOnce       Mutant = "collect-at-once"        // what was touched a moment ago is condemned if nothing names it
+	CollectEarly        Mutant = "collect-early"          // the age of condemned chunks is receipt life less touch interval
+	NoTouchBeforeRevive Mutant = "no-touch-before-revive" // a revived file's old chunks are taken for granted
+	ObjectNamesReused   Mutant = "object-names-reused"    // a chunk always gets the same object name
+	NoGrace             Mutant = "no-grace-for-condemned" // condemned chunks are deleted at once
+)

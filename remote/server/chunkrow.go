@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // A chunkRow says where a chunk is. Its key in TableChunk is
@@ -30,6 +31,8 @@ type chunkRow struct {
 	Off      int64          `json:"off,omitempty"`      // of the frame in the object, bytes
 	Size     int64          `json:"size"`               // of the frame, bytes
 	Raw      int            `json:"raw"`                // of the chunk, bytes
+
+	Condemned int64 `json:"condemned,omitempty"` // seconds since 1970: when it became so
 }
 
 // A chunkState is how near a chunk is to being deleted. Only a live one gets receipts; one
@@ -60,6 +63,9 @@ func namespaceOf(key []byte) (dbfs.NamespaceID, error) {
 // objectName names the object for a chunk's frame, for ever: c/<hh>/<chunk id>-<16 random
 // digits>, hh being the first byte of the id.
 func objectName(id dbfs.ChunkID, random uint64) string {
+	if fault.Bug(fault.ObjectNamesReused) {
+		random = 0
+	}
 	return fmt.Sprintf("c/%02x/%s-%016x", id[0], id, random)
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // The rules of a commit. Nothing here knows a clock, a network or an engine.
@@ -18,7 +19,8 @@ import (
 //	 replace … or the name held by exactly that file, as it was seen                   2
 //	setattr  live; attributes as seen                                                  1
 //	delete   live; place as seen; file: content as seen; directory: no live child      1
-//	revive   there, not live; parent a live directory, not below it; name free         1
+//	revive   there, not live; parent a live directory, not below it; name free;        1
+//	         its content, new or old, there
 //
 // "As seen" compares revisions. SelfRev fits what an earlier edit of the same batch made.
 
@@ -28,6 +30,7 @@ type proposal struct {
 	actor  dbfs.AccountID
 	mounts bool                   // may make, delete and revive mounts: the server itself
 	stored map[dbfs.ChunkRef]bool // the chunks that its receipts vouch for
+	asked  map[dbfs.ChunkRef]bool // those that the server was asked to vouch for itself, and whether it does
 	now    time.Time
 }
 
@@ -112,6 +115,9 @@ func judge(tx Tx, p *proposal, head Head, state *DeviceState) (outcome, error) {
 			return outcome{}, fmt.Errorf("edit %d: %w", i, err)
 		}
 	}
+	if len(j.ask) > 0 {
+		return outcome{}, &askError{j.ask}
+	}
 	if len(j.need) > 0 {
 		return outcome{}, &dbfs.NeedChunksError{Chunks: j.need}
 	}
@@ -128,6 +134,15 @@ type judgement struct {
 	*stage
 	p    *proposal
 	need []dbfs.ChunkID
+	ask  []dbfs.ChunkRef
+}
+
+// An askError says that a batch brings back contents without receipts for them: the batch is
+// decided again when the chunks have been touched, as if receipts were given for them now.
+type askError struct{ refs []dbfs.ChunkRef }
+
+func (e *askError) Error() string {
+	return fmt.Sprintf("%d chunks have to be vouched for", len(e.refs))
 }
 
 // seal signs the entries and weighs them.
@@ -354,12 +369,20 @@ func (j *judgement) revive(op *dbfs.Op) error {
 	}
 	now := *n
 	if op.Content != nil {
-		j.wantChunks(*op.Content, n.Content)
-		if !n.Deleted {
+		held := n.Content
+		if n.Deleted {
+			held = dbfs.Content{} // nothing keeps that
+		} else {
 			j.lose(n)
 		}
+		j.wantChunks(*op.Content, held)
 		now.Content, now.Revs.Content = *op.Content, j.next()
 	} else {
+		if there, err := j.vouch(n); err != nil {
+			return err
+		} else if !there {
+			return j.refuse(dbfs.RefusedGone, op.Node)
+		}
 		j.regain(n)
 	}
 	if !n.Deleted { // something above it was
@@ -425,6 +448,26 @@ func (j *judgement) wantChunks(want, held dbfs.Content) {
 			j.need = append(j.need, ref.ID)
 		}
 	}
+}
+
+// vouch reports whether the content that a deleted node had is there. As long as that is not
+// known the chunks are asked for. What is below a deleted directory is kept, and not asked for.
+func (j *judgement) vouch(n *dbfs.Node) (bool, error) {
+	if !n.Deleted || j.p.asked == nil {
+		return true, nil
+	}
+	made := n.Revs.Content > j.start // by this batch, with receipts
+	for _, ref := range n.Content.Refs() {
+		there, known := j.p.asked[ref]
+		switch {
+		case made || fault.Bug(fault.NoTouchBeforeRevive):
+		case !known:
+			j.ask = append(j.ask, ref)
+		case !there:
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // refuse makes the answer, with the node as the namespace has it without this batch.

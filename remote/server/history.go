@@ -11,7 +11,7 @@ import (
 
 // What is kept of the contents that files had. A content gets its row of history in the
 // transaction in which the file loses it, so that at any moment it is in the node or in a row.
-// Who made it is then looked up in the log; a log entry that goes before that leaves a row in its place.
+// Who made it is then looked up in the log, and not known if its entry is gone by then.
 
 // Retention says for how long the past is kept. Zero fields stand for the usual: 30 days of
 // contents, but 100 for each file at most; 30 days of log, 90 days of deleted nodes.

@@ -23,7 +23,7 @@ import (
 // Nodes, entries and revisions are records of the root package. The others are rows (rows.go) with
 // these bodies, integers big-endian:
 //
-//	Head         u32 epoch, u64 jid, u64 floor
+//	Head         u32 epoch, u64 jid, u64 floor, u64 trim (older rows end before it: 0)
 //	child        its id
 //	chunk list   32 bytes each
 //	DeviceState  u64 seq, [32] digest, u64 first, u64 last,
@@ -92,19 +92,25 @@ func (t keyTx) Head() (Head, error) {
 		return Head{}, err
 	}
 	b, err := openRow("head", row)
-	if err == nil && len(b) != 20 {
+	if err == nil && len(b) == 20 {
+		b = append(b, make([]byte, 8)...)
+	}
+	if err == nil && len(b) != 28 {
 		err = fmt.Errorf("%w: head row of %d bytes", dbfs.ErrCorrupt, len(row))
 	}
 	if err != nil {
 		return Head{}, err
 	}
 	be := binary.BigEndian
-	return Head{Epoch: be.Uint32(b), JID: dbfs.JID(be.Uint64(b[4:])), Floor: dbfs.JID(be.Uint64(b[12:]))}, nil
+	return Head{
+		Epoch: be.Uint32(b), JID: dbfs.JID(be.Uint64(b[4:])), Floor: dbfs.JID(be.Uint64(b[12:])), Trim: dbfs.JID(be.Uint64(b[20:])),
+	}, nil
 }
 
 func (t keyTx) SetHead(h Head) error {
 	be := binary.BigEndian
 	b := be.AppendUint64(be.AppendUint64(be.AppendUint32(nil, h.Epoch), uint64(h.JID)), uint64(h.Floor))
+	b = be.AppendUint64(b, uint64(h.Trim))
 	return t.txn.Set(t.key('H', 0), sealRow(b))
 }
 
@@ -131,6 +137,8 @@ func (t keyTx) PutNode(n *dbfs.Node) error {
 	}
 	return t.txn.Set(t.nodeKey(n.ID), dbfs.AppendNode(nil, &short))
 }
+
+func (t keyTx) DelNode(id dbfs.NodeID) error { return t.txn.Delete(t.nodeKey(id)) }
 
 // storeChunks returns the node as its record holds it, and stores the list that is left out.
 func (t keyTx) storeChunks(n dbfs.Node) (dbfs.Node, error) {
@@ -247,6 +255,8 @@ func (t keyTx) AppendLog(entries []dbfs.Entry) error {
 	return nil
 }
 
+func (t keyTx) DelEntry(jid dbfs.JID) error { return t.txn.Delete(t.logKey(jid)) }
+
 // Nodes starts after the root's key even when asked for the beginning, so it never lists it.
 func (t keyTx) Nodes(after dbfs.NodeID, limit int) ([]dbfs.Node, error) {
 	nodes, err := scan(t.txn, t.key('n', 0), t.nodeKey(after), limit, func(_, v []byte) (dbfs.Node, error) {
@@ -315,6 +325,18 @@ func (t keyTx) PutRevision(r *dbfs.Revision) error {
 func (t keyTx) DelRevision(node dbfs.NodeID, rev dbfs.JID) error {
 	return t.txn.Delete(t.revisionKey(node, rev))
 }
+
+func (t keyTx) Lists(node dbfs.NodeID, after dbfs.JID, limit int) ([]List, error) {
+	prefix := t.key('v', 0)
+	return scan(t.txn, prefix, t.chunksKey(node, after), limit, func(k, _ []byte) (List, error) {
+		if k = k[len(prefix):]; len(k) != 24 {
+			return List{}, fmt.Errorf("%w: chunk list under a key of %d bytes", dbfs.ErrCorrupt, len(k))
+		}
+		return List{dbfs.NodeID(k), dbfs.JID(binary.BigEndian.Uint64(k[16:]))}, nil
+	})
+}
+
+func (t keyTx) DelList(l List) error { return t.txn.Delete(t.chunksKey(l.Node, l.Rev)) }
 
 func encodeDevice(d DeviceState) []byte {
 	be := binary.BigEndian

@@ -46,11 +46,7 @@ func (s *Server) openReceipts(ns dbfs.NamespaceID, receipts []dbfs.Receipt) map[
 
 // commit decides a proposal in one transaction and wakes those who wait for the namespace.
 func (s *Server) commit(ctx context.Context, ns dbfs.NamespaceID, p *proposal) ([]dbfs.Entry, error) {
-	var out outcome
-	err := s.store.Update(ctx, ns, func(tx Tx) (err error) {
-		out, err = decide(tx, p)
-		return err
-	})
+	out, err := s.decide(ctx, ns, p)
 	if err != nil {
 		return nil, fmt.Errorf("commit to namespace %s: %w", ns, err)
 	}
@@ -59,6 +55,43 @@ func (s *Server) commit(ctx context.Context, ns dbfs.NamespaceID, p *proposal) (
 	}
 	s.hub.publish(ns)
 	return out.entries, nil
+}
+
+// decide runs the rules in a transaction. Chunks that the server has to vouch for itself are
+// touched outside it, and then it is begun anew.
+func (s *Server) decide(ctx context.Context, ns dbfs.NamespaceID, p *proposal) (out outcome, err error) {
+	if s.objects != nil {
+		p.asked = make(map[dbfs.ChunkRef]bool)
+	}
+	for {
+		err = s.store.Update(ctx, ns, func(tx Tx) (err error) {
+			out, err = decide(tx, p)
+			return err
+		})
+		var ask *askError
+		if !errors.As(err, &ask) {
+			return out, err
+		}
+		if err := s.vouch(ctx, ns, ask.refs, p.asked); err != nil {
+			return out, err
+		}
+	}
+}
+
+// vouch touches chunks and notes which are there.
+func (s *Server) vouch(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.ChunkRef, known map[dbfs.ChunkRef]bool) error {
+	for _, ref := range refs {
+		row, err := s.chunk(ctx, ns, ref.ID)
+		live := false
+		if err == nil && row.Raw == ref.Len {
+			live, err = s.touch(ctx, ns, ref.ID, row)
+		}
+		if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
+			return err
+		}
+		known[ref] = live
+	}
+	return nil
 }
 
 // commitOwn makes the server's own edits, as device 0, on behalf of an account. plan reads

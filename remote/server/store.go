@@ -48,6 +48,10 @@ type ReadTx interface {
 	Revision(node dbfs.NodeID, rev dbfs.JID) (dbfs.Revision, error)
 	Revisions(node dbfs.NodeID, after dbfs.JID, limit int) ([]dbfs.Revision, error)
 	AllRevisions(node dbfs.NodeID, after dbfs.JID, limit int) ([]dbfs.Revision, error)
+
+	// Lists names, in that order, the contents after the given one whose chunk lists are kept
+	// apart from nodes, entries and revisions; none in an engine that does not do so.
+	Lists(node dbfs.NodeID, after dbfs.JID, limit int) ([]List, error)
 }
 
 // A Child is a live entry of a directory.
@@ -65,15 +69,25 @@ type Tx interface {
 	DelChild(parent dbfs.NodeID, key string) error
 	AppendLog([]dbfs.Entry) error
 	PutDevice(dev dbfs.DeviceID, d DeviceState) error
+	DelNode(id dbfs.NodeID) error
+	DelEntry(jid dbfs.JID) error
 	PutRevision(*dbfs.Revision) error
 	DelRevision(node dbfs.NodeID, rev dbfs.JID) error
+	DelList(List) error // no node, entry or revision may have that content any more
+}
+
+// A List names a content whose chunk list is kept apart.
+type List struct {
+	Node dbfs.NodeID
+	Rev  dbfs.JID
 }
 
 // Head is the state of a namespace's log.
 type Head struct {
 	Epoch uint32
 	JID   dbfs.JID // the last entry
-	Floor dbfs.JID // the lowest cursor still served
+	Floor dbfs.JID // the lowest cursor still served: what was deleted before it may be forgotten
+	Trim  dbfs.JID // the last entry that is not kept any more; 0: all are
 }
 
 // DeviceState is what the server remembers of a device's last batch, so that a repeated

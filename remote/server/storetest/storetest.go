@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) server.Store) {
 		{"RowsComeBack", rowsComeBack},
 		{"LongContents", longContents},
 		{"Revisions", revisions},
+		{"Forgetting", forgetting},
 		{"ReadsSeeOwnWrites", readsSeeOwnWrites},
 		{"PagesAreInOrder", pagesAreInOrder},
 		{"NamespacesAreApart", namespacesAreApart},
@@ -129,7 +130,7 @@ func missingRows(t *testing.T, s server.Store) {
 }
 
 func rowsComeBack(t *testing.T, s server.Store) {
-	head := server.Head{Epoch: 3, JID: 1 << 40, Floor: 17}
+	head := server.Head{Epoch: 3, JID: 1 << 40, Floor: 17, Trim: 18}
 	node, root := file(1, 4, 2), dbfs.Node{Kind: dbfs.KindDir}
 	device := server.DeviceState{Seq: 5, Digest: [32]byte{1, 2}, First: 3, Last: 4}
 	refused := server.DeviceState{Seq: 6, Refused: &dbfs.RefusedError{At: 511, Code: dbfs.RefusedNameTaken, Node: &node, Head: 8}}
@@ -210,6 +211,40 @@ func revisions(t *testing.T, s server.Store) {
 	view(t, s, nsA, func(tx server.ReadTx) {
 		must(t, "what is left", []dbfs.Revision{changed, all[2]})(tx.Revisions(id(1), 0, 10))
 		must(t, "node", file(1, 3, 100))(tx.Node(id(1)))
+	})
+}
+
+// forgetting takes rows away one by one, and leaves the others.
+func forgetting(t *testing.T, s server.Store) {
+	one, two := file(1, 1, 2), file(2, 2, 100)
+	longer := file(2, 3, 120)
+	update(t, s, nsA, func(tx server.Tx) error {
+		return errors.Join(tx.PutNode(&one), tx.PutNode(&two), tx.AppendLog([]dbfs.Entry{entryOf(one), entryOf(two)}),
+			tx.PutNode(&longer), tx.AppendLog([]dbfs.Entry{entryOf(longer)}))
+	})
+	var lists []server.List
+	view(t, s, nsA, func(tx server.ReadTx) {
+		var err error
+		if lists, err = tx.Lists(dbfs.RootNode, 0, 10); err != nil {
+			t.Fatal(err)
+		}
+		if len(lists) > 0 { // an engine may keep all chunk lists where they belong
+			must(t, "lists", []server.List{{Node: id(2), Rev: 2}, {Node: id(2), Rev: 3}})(lists, nil)
+			must(t, "second list", lists[1:])(tx.Lists(id(2), 2, 10))
+		}
+	})
+	update(t, s, nsA, func(tx server.Tx) error {
+		err := errors.Join(tx.DelNode(one.ID), tx.DelEntry(2), tx.DelEntry(9))
+		if len(lists) > 0 {
+			err = errors.Join(err, tx.DelList(lists[0]))
+		}
+		missing[dbfs.Node](t, "own deletion")(tx.Node(one.ID))
+		return err
+	})
+	view(t, s, nsA, func(tx server.ReadTx) {
+		missing[dbfs.Node](t, "forgotten node")(tx.Node(one.ID))
+		must(t, "nodes", []dbfs.Node{longer})(tx.Nodes(dbfs.RootNode, 10))
+		must(t, "log", []dbfs.Entry{entryOf(one), entryOf(longer)})(tx.Log(0, 10))
 	})
 }
 
