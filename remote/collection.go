@@ -1,6 +1,27 @@
 package remote
 
-import "time"
+import (
+	"context"
+	"time"
+)
+
+// Collecting is the collection of garbage as an administrator of the server sees it. Client
+// and server.Session are the two implementations. Errors: dbfs.ErrForbidden.
+type Collecting interface {
+	// StartCollection begins a collection, and returns before it has done much. A dry run
+	// changes nothing. dbfs.ErrBusy: there is one under way; dbfs.ErrUnsupported: this server
+	// runs none.
+	StartCollection(ctx context.Context, dryRun bool) (Collection, error)
+
+	// Collection returns how far the collection has got that is under way, or what came of the
+	// last one; the zero Collection when there was none.
+	Collection(ctx context.Context) (Collection, error)
+}
+
+// CollectionRequest is POST /v1/admin/collection.
+type CollectionRequest struct {
+	DryRun bool `json:"dry_run,omitempty"`
+}
 
 // A Collection is what a collection of garbage at the server has done, or, in a dry run,
 // would do.

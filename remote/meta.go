@@ -14,6 +14,7 @@ var (
 	_ dbfs.History  = (*Client)(nil)
 	_ dbfs.Notifier = (*Client)(nil)
 	_ Sharing       = (*Client)(nil)
+	_ Collecting    = (*Client)(nil)
 )
 
 // Login makes a device of the account that the token logs in, and a token for it. The

@@ -42,8 +42,8 @@ func adminCommand(t *tool) *cobra.Command {
 	return chooses(&cobra.Command{
 		Use: "admin", Short: "Administer the server that the profile is logged in at",
 		Long:    "The first administrator is made when a server starts for the first time, which prints its token and\nkeeps it in the file admin.token of its data directory.",
-		Example: "  dbfs admin user add bob --profile admin",
-	}, user)
+		Example: "  dbfs admin user add bob --profile admin\n  dbfs admin gc --dry-run",
+	}, user, gcCommand(t))
 }
 
 // userToken prints the account that do made or changed. Alone on a line, the token suits a pipe.

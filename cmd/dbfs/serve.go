@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,6 +27,8 @@ type serveFlags struct {
 	listen, data, blocks string
 	cert, key            string
 	insecure             bool
+	keep, collect        span
+	versions             int
 	logLevel             string
 }
 
@@ -55,8 +58,20 @@ func serveCommand(t *tool) *cobra.Command {
 	f.StringVar(&flags.key, "tls-key", "", "its private key, PEM")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	f.BoolVar(&flags.insecure, "insecure", false, "without TLS on an address that others can reach")
+	flags.keep, flags.versions, flags.collect = span(30*24*time.Hour), 100, span(24*time.Hour)
+	f.Var(&flags.keep, "keep", "for how long the versions that a file had are kept")
+	f.IntVar(&flags.versions, "keep-versions", flags.versions, "how many of them for each file, at most")
+	f.Var(&flags.collect, "collect", "how often garbage is collected; 0: only by dbfs admin gc")
 	f.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
+}
+
+func (flags serveFlags) options() host.Options {
+	// Where a flag says zero, the option's zero means something else.
+	return host.Options{
+		Blocks: flags.blocks, Collect: cmp.Or(time.Duration(flags.collect), -1),
+		Keep: cmp.Or(time.Duration(flags.keep), -1), Versions: cmp.Or(flags.versions, -1),
+	}
 }
 
 // serveReply is what serve --json prints once it listens.
@@ -81,7 +96,7 @@ func (t *tool) serveCmd(ctx context.Context, flags serveFlags) error {
 	if err != nil {
 		return err
 	}
-	ls, err := host.Open(ctx, data, flags.blocks, log)
+	ls, err := host.Open(ctx, data, flags.options(), log)
 	if err != nil {
 		return err
 	}

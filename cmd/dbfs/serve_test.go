@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs/cmd/dbfs/control/controltest"
+	"github.com/dbfs/dbfs/remote"
 )
 
 // startServer runs "dbfs serve" on a free port until the test ends.
@@ -138,6 +139,23 @@ func TestAccountsAndNamespaces(t *testing.T) {
 	if after, err := readLogin(s.places.token("bob")); err != nil || after.Device != before.Device {
 		t.Errorf("logged in again as device %v, was %v, %v", after.Device, before.Device, err)
 	}
+}
+
+func TestCollectGarbage(t *testing.T) {
+	srv := startServer(t, filepath.Join(tempDir(t), "data"), "--keep", "0", "--keep-versions", "7", "--collect", "0")
+	s := newSession(t)
+	s.env["DBFS_TOKEN"] = srv.AdminToken
+	s.do(t, "login", "--server", srv.URL, "--device", "desk", "--profile", "root")
+	delete(s.env, "DBFS_TOKEN")
+	s.has(t, "would be condemned  0 chunks", "admin", "gc", "--dry-run", "--profile", "root")
+	s.has(t, "forgotten  0 versions, 0 log lines, 0 deleted files\n", "admin", "gc", "--profile", "root")
+	var res remote.Collection
+	if err := json.Unmarshal([]byte(s.do(t, "admin", "gc", "--json", "--profile", "root")), &res); err != nil || res.Running || res.DryRun || res.Namespaces != 1 || res.Finished.IsZero() {
+		t.Errorf("gc --json: %+v, %v", res, err)
+	}
+	bob := strings.TrimSpace(s.do(t, "admin", "user", "add", "bob", "--profile", "root"))
+	s.do(t, "login", "--server", srv.URL, "--token", bob, "--profile", "bob", "--device", "laptop")
+	s.has(t, "exit 7", "admin", "gc", "--profile", "bob")
 }
 
 func TestLogoutWhileUnsent(t *testing.T) {

@@ -481,7 +481,7 @@ const yardSteps = 400
 func TestCollectAtRandom(t *testing.T) {
 	var collections, deleted, refused int
 	start := time.Now()
-	const runs = 150
+	const runs = 60
 	for seed := range uint64(runs) {
 		y, err := runYard(t.Context(), seed, yardSteps)
 		if err != nil {
@@ -612,5 +612,27 @@ func TestSharedObjectOutlivesOneRow(t *testing.T) {
 	later(7 * 24 * time.Hour)
 	if _, _, err := w.objects.Stat(t.Context(), object); !errors.Is(err, dbfs.ErrNotExist) {
 		t.Errorf("object: %v, when nothing needs it", err)
+	}
+}
+
+// TestCursorBeforeTheLog: who stopped where the log no longer goes on has to list anew.
+func TestCursorBeforeTheLog(t *testing.T) {
+	w := newWorld(t, nil)
+	ns := w.admin.me.Root
+	for i := range uint64(3) {
+		mkdir := dbfs.Op{Type: dbfs.OpCreate, Node: dbfs.NodeID{1, byte(i)}, Name: fmt.Sprint(i), Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755}}
+		if err := w.admin.edit(t, ns, i+1, mkdir); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.move(20 * 24 * time.Hour)
+	}
+	if res, err := w.srv.Collect(t.Context(), false, func(remote.Collection) {}); err != nil || res.Entries != 2 {
+		t.Fatalf("%+v, %v; want 2 entries forgotten", res, err)
+	}
+	if _, err := w.admin.client.Log(t.Context(), ns, dbfs.Cursor{Epoch: 1, JID: 1}, 10); !errors.Is(err, dbfs.ErrReset) {
+		t.Errorf("after the first entry: %v, want ErrReset", err)
+	}
+	if page, err := w.admin.client.Log(t.Context(), ns, dbfs.Cursor{Epoch: 1, JID: 2}, 10); err != nil || len(page.Entries) != 1 {
+		t.Errorf("after the second: %d entries, %v", len(page.Entries), err)
 	}
 }

@@ -14,7 +14,8 @@ import (
 // Who made it is then looked up in the log, and not known if its entry is gone by then.
 
 // Retention says for how long the past is kept. Zero fields stand for the usual: 30 days of
-// contents, but 100 for each file at most; 30 days of log, 90 days of deleted nodes.
+// contents, but 100 for each file at most; 30 days of log, 90 days of deleted nodes. Less than
+// zero is not at all.
 type Retention struct {
 	Contents time.Duration // what a file had …
 	Versions int           // … and how many of them for each file
@@ -37,7 +38,7 @@ func (r Retention) orUsual() Retention {
 	if r.Deleted == 0 {
 		r.Deleted = 90 * day
 	}
-	return r
+	return Retention{max(r.Contents, 0), max(r.Versions, 0), max(r.Log, 0), max(r.Deleted, 0)}
 }
 
 // lose notes that a node loses its content, if it has one.

@@ -140,6 +140,12 @@ func (s *Server) sharingRoutes(mux *http.ServeMux) {
 	handle(s, mux, "POST /v1/admin/users/{name}/token", 0, func(se *Session, r *http.Request, _ none) (any, error) {
 		return se.ResetUser(r.Context(), r.PathValue("name"))
 	})
+	handle(s, mux, "POST /v1/admin/collection", smallBody, func(se *Session, r *http.Request, req remote.CollectionRequest) (any, error) {
+		return se.StartCollection(r.Context(), req.DryRun)
+	})
+	handle(s, mux, "GET /v1/admin/collection", 0, func(se *Session, r *http.Request, _ none) (any, error) {
+		return se.Collection(r.Context())
+	})
 	handle(s, mux, "POST /v1/namespaces", smallBody, func(se *Session, r *http.Request, req remote.CreateNamespaceRequest) (any, error) {
 		return se.CreateNamespace(r.Context(), req.Name)
 	})

@@ -47,6 +47,8 @@ type Server struct {
 	receipts *receiptKey
 	hub      *Hub
 	opts     Options
+
+	collector *collector
 }
 
 // New returns a server over a store and an object store, which stay the caller's to
@@ -69,7 +71,7 @@ func New(store Store, objects Objects, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{store: store, objects: objects, receipts: receipts, hub: newHub(), opts: opts}, nil
+	return &Server{store: store, objects: objects, receipts: receipts, hub: newHub(), opts: opts, collector: &collector{wanted: make(chan bool, 1)}}, nil
 }
 
 // Drain answers every parked poll, now and from now on, and asks the clients to come back

@@ -10,10 +10,11 @@ import (
 )
 
 var (
-	_ dbfs.Meta      = (*Session)(nil)
-	_ dbfs.History   = (*Session)(nil)
-	_ dbfs.Notifier  = (*Session)(nil)
-	_ remote.Sharing = (*Session)(nil)
+	_ dbfs.Meta         = (*Session)(nil)
+	_ dbfs.History      = (*Session)(nil)
+	_ dbfs.Notifier     = (*Session)(nil)
+	_ remote.Sharing    = (*Session)(nil)
+	_ remote.Collecting = (*Session)(nil)
 )
 
 // Commit is dbfs.Meta's.
@@ -178,9 +179,9 @@ func readLog(tx ReadTx, after dbfs.Cursor, limit int) (dbfs.LogPage, error) {
 	if err != nil {
 		return dbfs.LogPage{}, err
 	}
-	if after.Epoch != head.Epoch || after.JID < head.Floor || after.JID > head.JID {
+	if after.Epoch != head.Epoch || after.JID < max(head.Floor, head.Trim) || after.JID > head.JID {
 		return dbfs.LogPage{}, fmt.Errorf("%w: cursor %d/%d, log from %d/%d to %d",
-			dbfs.ErrReset, after.Epoch, after.JID, head.Epoch, head.Floor, head.JID)
+			dbfs.ErrReset, after.Epoch, after.JID, head.Epoch, max(head.Floor, head.Trim), head.JID)
 	}
 	entries, err := readBatches(tx, after.JID, head.JID, limit)
 	if err != nil {

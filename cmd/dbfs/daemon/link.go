@@ -59,7 +59,7 @@ func embed(set Settings, kv dbfs.KV) (_ *link, err error) {
 			err = errors.Join(fmt.Errorf("embedded server: %w", err), l.close())
 		}
 	}()
-	srv, err := host.Open(context.Background(), filepath.Join(set.State, "server"), "", set.Log)
+	srv, err := host.Open(context.Background(), filepath.Join(set.State, "server"), host.Options{}, set.Log)
 	if err != nil {
 		return nil, err
 	}

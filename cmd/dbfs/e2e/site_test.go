@@ -51,7 +51,7 @@ func newSite(t *testing.T, blocks string) *site {
 // start serves at the address, which the first start chooses.
 func (s *site) start() {
 	s.t.Helper()
-	srv, err := host.Open(s.t.Context(), s.data(), s.blocks, discard())
+	srv, err := host.Open(s.t.Context(), s.data(), host.Options{Blocks: s.blocks}, discard())
 	if err != nil {
 		s.t.Fatal(err)
 	}

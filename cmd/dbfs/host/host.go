@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/dbfs/dbfs"
@@ -34,20 +35,29 @@ type Server struct {
 
 	store   server.Store
 	objects closer
-	stop    context.CancelFunc // ends the sweeps
+	stop    context.CancelFunc // ends the sweeps and collections
 	swept   chan struct{}      // closed when they have ended
 }
 
 type closer interface{ Close() error }
 
-// Open opens the server whose data are in a directory and whose objects are at an
-// address, file:///DIR or s3://BUCKET[/PREFIX][?endpoint=URL…]; "" stands for DATA/blocks.
-// The directory is made if it is not there.
-func Open(ctx context.Context, data, blocks string, log *slog.Logger) (*Server, error) {
+// Options say how a server is kept; the zero value is right for a small one.
+type Options struct {
+	// Blocks is the address of the objects, file:///DIR or s3://BUCKET[/PREFIX][?endpoint=URL…];
+	// "" stands for DATA/blocks.
+	Blocks string
+
+	Keep     time.Duration // of the contents that files had; 0: 30 days, less: none
+	Versions int           // of them for each file; 0: 100, less: none
+	Collect  time.Duration // how often garbage is collected; 0: daily, less: only when asked to
+}
+
+// Open opens the server whose data are in a directory, which is made if it is not there.
+func Open(ctx context.Context, data string, opts Options, log *slog.Logger) (*Server, error) {
 	if err := control.PrivateDir(data); err != nil {
 		return nil, err
 	}
-	objects, err := openObjects(ctx, blocks, filepath.Join(data, "blocks"))
+	objects, err := openObjects(ctx, opts.Blocks, filepath.Join(data, "blocks"))
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +67,7 @@ func Open(ctx context.Context, data, blocks string, log *slog.Logger) (*Server, 
 	}
 	ls := &Server{store: store, swept: make(chan struct{})}
 	ls.objects, _ = objects.(closer)
-	if ls.Server, err = server.New(store, objects, server.Options{Log: log}); err == nil {
+	if ls.Server, err = server.New(store, objects, server.Options{Log: log, Keep: server.Retention{Contents: opts.Keep, Versions: opts.Versions}}); err == nil {
 		ls.Token, _, err = ls.Bootstrap(ctx)
 	}
 	if err != nil {
@@ -65,7 +75,13 @@ func Open(ctx context.Context, data, blocks string, log *slog.Logger) (*Server, 
 	}
 	sweeps, stop := context.WithCancel(context.Background())
 	ls.stop = stop
-	go ls.sweep(sweeps, log)
+	go func() {
+		defer close(ls.swept)
+		var chores sync.WaitGroup
+		chores.Go(func() { ls.sweep(sweeps, log) })
+		chores.Go(func() { ls.RunCollections(sweeps, collectEvery(opts.Collect)) })
+		chores.Wait()
+	}()
 	return ls, nil
 }
 
@@ -80,8 +96,15 @@ func (ls *Server) Close() error {
 	return err
 }
 
+// collectEvery says what an option means.
+func collectEvery(d time.Duration) time.Duration {
+	if d == 0 {
+		return 24 * time.Hour
+	}
+	return max(d, 0)
+}
+
 func (ls *Server) sweep(ctx context.Context, log *slog.Logger) {
-	defer close(ls.swept)
 	tick := time.NewTicker(sweepPause)
 	defer tick.Stop()
 	for {
