@@ -20,6 +20,7 @@ type space struct {
 	work     sync.WaitGroup
 	news     chan struct{} // cap 1: there may be something to pull
 	limit    int           // of a batch's ops, less while a bad one is searched; of the goroutine that syncs
+	behind   bool          // the log is to be read before anything is sent; likewise
 
 	mu        sync.Mutex // guards what follows
 	role      dbfs.Role
@@ -51,7 +52,7 @@ const (
 func newSpace(s *Syncer, j *journal.Journal, role dbfs.Role) *space {
 	sp := &space{
 		s: s, journal: j, role: role, state: Idle, limit: dbfs.MaxBatchOps, receipts: newReceipts(s.cfg.Clock),
-		news: make(chan struct{}, 1), pulled: make(chan struct{}),
+		news: make(chan struct{}, 1), pulled: make(chan struct{}), behind: true,
 	}
 	poke(sp.news)
 	return sp
@@ -114,20 +115,18 @@ func (sp *space) watch() (dbfs.Cursor, bool) {
 
 // sync is the loop of list, pull, push and rest.
 func (sp *space) sync(ctx context.Context) {
-	behind := true
 	for failures := 0; sp.s.gate(ctx) == nil; {
-		// Taken before the step, so that what happens during it is not slept over.
+		// Taken before the turn, so that what happens during it is not slept over.
 		moved, arrived := sp.journal.Moved(), sp.receipts.arrived()
 		begun := sp.s.cfg.Clock()
-		err := sp.step(ctx, &behind)
+		err := sp.turn(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		sp.attempted(err)
 		if err == nil {
 			failures = 0
 			took := sp.s.cfg.Clock().Sub(begun)
-			if behind = sp.rest(ctx, moved, arrived); ctx.Err() != nil {
+			if sp.behind = sp.rest(ctx, moved, arrived); ctx.Err() != nil {
 				return
 			}
 			sp.gather(ctx, took)
@@ -139,8 +138,23 @@ func (sp *space) sync(ctx context.Context) {
 			sp.s.cfg.Log.Warn("sync failed", "namespace", sp.journal.NS(), "err", err, "again in", wait)
 		}
 		sleep(ctx, wait, sp.news)
-		behind = true
 	}
+}
+
+// turn does what there is to do now, and notes how it went.
+func (sp *space) turn(ctx context.Context) error {
+	err := sp.step(ctx)
+	if ctx.Err() != nil {
+		return err
+	}
+	sp.attempted(err)
+	if err != nil {
+		sp.behind = true
+		return err
+	}
+	sp.setState(Idle)
+	sp.receipts.forget(sp.journal.Needs)
+	return nil
 }
 
 // gather lets edits come together for as long as looking at what is pending took: with a
@@ -151,27 +165,25 @@ func (sp *space) gather(ctx context.Context, took time.Duration) {
 	}
 }
 
-// step does what there is to do now.
-func (sp *space) step(ctx context.Context, behind *bool) error {
+// step lists, pulls and pushes, each as far as there is something to.
+func (sp *space) step(ctx context.Context) error {
 	if sp.wantsListing() {
 		if err := sp.list(ctx); err != nil {
 			return err
 		}
-		*behind = true // what was listed is of several moments
+		sp.behind = true // what was listed is of several moments
 	}
-	if *behind {
+	if sp.behind {
 		if err := sp.pull(ctx); err != nil {
 			return err
 		}
-		*behind = false
+		sp.behind = false
 	}
 	return sp.push(ctx)
 }
 
 // rest waits until there is something to do, and reports whether that may be news.
 func (sp *space) rest(ctx context.Context, moved, arrived <-chan struct{}) (news bool) {
-	sp.setState(Idle)
-	sp.receipts.forget(sp.journal.Needs)
 	// A lost hint is made up for here.
 	safety := time.NewTimer(10 * time.Minute)
 	defer safety.Stop()

@@ -106,6 +106,15 @@ func (sp *space) missing() []piece {
 func (sp *space) round(ctx context.Context, pieces []piece) error {
 	sp.setUploading(true)
 	defer sp.setUploading(false)
+	lacking, err := sp.ask(ctx, pieces)
+	if err != nil {
+		return err
+	}
+	return sp.putAll(ctx, lacking)
+}
+
+// ask keeps the receipts of what the server has, and returns the rest.
+func (sp *space) ask(ctx context.Context, pieces []piece) (lacking []piece, err error) {
 	ns := sp.journal.NS()
 	refs := make([]dbfs.ChunkRef, len(pieces))
 	for i, p := range pieces {
@@ -113,20 +122,28 @@ func (sp *space) round(ctx context.Context, pieces []piece) error {
 	}
 	have, err := sp.s.cfg.Chunks.Check(ctx, ns, refs)
 	if err != nil {
-		return fmt.Errorf("ask for %d chunks: %w", len(refs), err)
+		return nil, fmt.Errorf("ask for %d chunks: %w", len(refs), err)
 	}
 	if len(have) != len(refs) {
-		return fmt.Errorf("asked for %d chunks, answered for %d: %w", len(refs), len(have), dbfs.ErrCorrupt)
+		return nil, fmt.Errorf("asked for %d chunks, answered for %d: %w", len(refs), len(have), dbfs.ErrCorrupt)
 	}
+	for i, p := range pieces {
+		if have[i] == "" {
+			lacking = append(lacking, p)
+			continue
+		}
+		sp.receipts.put(p.ref.ID, have[i])
+		sp.count(0, int64(p.ref.Len))
+	}
+	return lacking, nil
+}
+
+// putAll puts several chunks at once, within the bytes that may be on their way.
+func (sp *space) putAll(ctx context.Context, pieces []piece) error {
 	group, ctx := errgroup.WithContext(ctx)
 	room := semaphore.NewWeighted(int64(sp.s.cfg.Uploads) * dbfs.ChunkSize)
 	var failed firstError
-	for i, p := range pieces {
-		if have[i] != "" {
-			sp.receipts.put(p.ref.ID, have[i])
-			sp.count(0, int64(p.ref.Len))
-			continue
-		}
+	for _, p := range pieces {
 		weight := max(int64(p.ref.Len), leastWeight)
 		if room.Acquire(ctx, weight) != nil {
 			break // group.Wait says why
