@@ -20,8 +20,8 @@ const (
 	// addressLife is how long a signed address is good.
 	addressLife = 15 * time.Minute
 
-	// blockLanes is how many rows and objects one request works on at a time. The engine
-	// syncs writes that come together once.
+	// blockLanes is how many rows and objects one request works on at a time, unless Options
+	// say else. The engine syncs writes that come together once.
 	blockLanes = 32
 )
 
@@ -41,7 +41,7 @@ func (se *Session) Check(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.C
 	}
 	near := &neighbours{se: se, ns: ns}
 	receipts := make([]dbfs.Receipt, len(refs))
-	err := each(ctx, len(refs), func(ctx context.Context, i int) (err error) {
+	err := se.s.each(ctx, len(refs), func(ctx context.Context, i int) (err error) {
 		receipts[i], err = se.check(ctx, ns, refs[i], near)
 		return err
 	})
@@ -184,7 +184,7 @@ func (se *Session) locate(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.
 		return nil, fmt.Errorf("locate chunks: %w", err)
 	}
 	places := make([]remote.Located, len(refs))
-	err := each(ctx, len(refs), func(ctx context.Context, i int) error {
+	err := se.s.each(ctx, len(refs), func(ctx context.Context, i int) error {
 		row, err := se.s.readable(ctx, ns, refs[i])
 		if errors.Is(err, dbfs.ErrNotExist) {
 			return nil
@@ -320,10 +320,18 @@ func (se *Session) blocks(ctx context.Context, ns dbfs.NamespaceID, role dbfs.Ro
 	return se.allowed(ctx, ns, role)
 }
 
-// each calls fn for 0 … n-1, blockLanes at a time, until one fails.
-func each(ctx context.Context, n int, fn func(ctx context.Context, i int) error) error {
+// each calls fn for 0 … n-1, some at a time, until one fails.
+func (s *Server) each(ctx context.Context, n int, fn func(ctx context.Context, i int) error) error {
+	if s.opts.Lanes == 1 {
+		for i := range n {
+			if err := fn(ctx, i); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
 	g, running := errgroup.WithContext(ctx)
-	g.SetLimit(blockLanes)
+	g.SetLimit(s.opts.Lanes)
 	for i := range n {
 		if running.Err() != nil {
 			break

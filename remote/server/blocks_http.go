@@ -50,7 +50,7 @@ func serveRegister(se *Session, r *http.Request, req remote.RegisterRequest) (an
 		return nil, fmt.Errorf("register uploads: %w", err)
 	}
 	done := make([]remote.Registered, len(req.Tickets))
-	err := each(r.Context(), len(done), func(ctx context.Context, i int) (err error) {
+	err := se.s.each(r.Context(), len(done), func(ctx context.Context, i int) (err error) {
 		done[i], err = se.registerTicket(ctx, req.NS, req.Tickets[i])
 		return err
 	})

@@ -125,10 +125,15 @@ func (se *Session) Wait(ctx context.Context, at map[dbfs.NamespaceID]dbfs.Cursor
 	for ns := range at {
 		on = append(on, ns)
 	}
-	w := &waiter{se: se, at: at, roles: make(map[dbfs.NamespaceID]dbfs.Role, len(at)), sub: se.s.hub.subscribe(on)}
+	w := se.park(on, at)
 	defer w.sub.close()
 	timeout = min(max(timeout, 0), maxPoll)
-	return w.wait(ctx, on, time.Duration(float64(timeout)*(0.7+0.3*se.s.opts.Rand())))
+	return w.wait(ctx, time.Duration(float64(timeout)*(0.7+0.3*se.s.opts.Rand())))
+}
+
+// park subscribes, and then will look at all namespaces once.
+func (se *Session) park(on []dbfs.NamespaceID, at map[dbfs.NamespaceID]dbfs.Cursor) *waiter {
+	return &waiter{se: se, at: at, next: on, roles: make(map[dbfs.NamespaceID]dbfs.Role, len(at)), sub: se.s.hub.subscribe(on)}
 }
 
 // A waiter is one poll.
@@ -137,21 +142,22 @@ type waiter struct {
 	at    map[dbfs.NamespaceID]dbfs.Cursor
 	roles map[dbfs.NamespaceID]dbfs.Role // when it began
 	sub   *subscription
+	next  []dbfs.NamespaceID // to look at
 }
 
-func (w *waiter) wait(ctx context.Context, look []dbfs.NamespaceID, timeout time.Duration) (dbfs.Hint, error) {
+func (w *waiter) wait(ctx context.Context, timeout time.Duration) (dbfs.Hint, error) {
 	hub := w.se.s.hub
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	for {
-		hint, err := w.look(ctx, look)
+		hint, err := w.look(ctx, w.next)
 		hint.Herd = hub.herd(w.se.s.opts.AcceptBudget)
 		if err != nil || len(hint.Changed) > 0 {
 			return hint, err
 		}
 		select {
 		case <-w.sub.wake:
-			look = w.sub.take()
+			w.next = w.sub.take()
 		case <-hub.draining:
 			spread := min(max(hint.Herd, restartTime), maxRestartTime)
 			hint.Retry = time.Duration(float64(spread) * w.se.s.opts.Rand())

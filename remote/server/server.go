@@ -37,6 +37,8 @@ type Options struct {
 	// AcceptBudget is how many connections a second this server can take up again after all
 	// of them broke; zero: 2000. It becomes the herd hint of polls.
 	AcceptBudget int
+
+	Lanes int // rows and objects that one request works on at a time; 0: 32. With 1 no goroutine is started
 }
 
 // A Server is the metadata, block and notification service over one Store. All methods
@@ -67,6 +69,9 @@ func New(store Store, objects Objects, opts Options) (*Server, error) {
 		opts.AcceptBudget = 2000
 	}
 	opts.Keep = opts.Keep.orUsual()
+	if opts.Lanes == 0 {
+		opts.Lanes = blockLanes
+	}
 	receipts, err := loadReceiptKey(context.Background(), store)
 	if err != nil {
 		return nil, err
