@@ -13,6 +13,7 @@ type Batch struct {
 	Ops   []dbfs.Op
 	edits []*edit
 	taken bool // the server has it; the log will show it
+	safe  bool // it survives a loss of power; of the goroutine that speaks for the server
 }
 
 // A place is a name in a directory.
@@ -25,10 +26,26 @@ type place struct {
 // be sent: in order, those that ready accepts, whose content nobody is writing, that are not
 // set aside, and that do not build on one left behind. nil: there is nothing to send now.
 // ready must not call the journal.
+//
+// The batch is on the disk when it is returned. A loss of power could otherwise bring back its edits
+// as they were before: they would be changed again, under numbers by which the log shows
+// what the server took.
 func (j *Journal) Batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 	if err := j.catchUp(); err != nil {
 		return nil, err
 	}
+	b, err := j.batch(ready)
+	if err != nil || b == nil || b.safe {
+		return b, err
+	}
+	if err := j.Sync(); err != nil {
+		return nil, err
+	}
+	b.safe = true
+	return b, nil
+}
+
+func (j *Journal) batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
