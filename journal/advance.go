@@ -198,6 +198,7 @@ func (a *advance) entries(entries []dbfs.Entry) error {
 			err = a.resolveSelf(e)
 		} else {
 			a.foreign = a.foreign || a.j.overtakes(e)
+			a.j.shift(e)
 		}
 		if err != nil {
 			return err

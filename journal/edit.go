@@ -287,7 +287,9 @@ func (ed *editor) contentEdit(id dbfs.NodeID) *edit {
 func (ed *editor) conflict(op dbfs.Op) (dbfs.NodeID, error) {
 	trial := *ed.snapshot
 	trial.view = ed.view.clone() // append lays the outcome over the real one
+	sight := ed.j.see(&op, &trial)
 	out := resolve(op, &trial, ed.j.env(ed.j.pending))
+	sight.tell(&out, &trial)
 	if ed.err = trial.err; ed.err != nil {
 		return op.Node, ed.err
 	}

@@ -40,7 +40,7 @@ type Tree interface {
 	ClearOthers(txn dbfs.Txn, limit int) (bool, error)
 }
 
-// Config is what a Journal is made of. All fields but NewID, Observe, Unpin and Log are needed.
+// Config is what a Journal is made of. All fields but NewID, Observe, Unpin, Trace and Log are needed.
 type Config struct {
 	NS     dbfs.NamespaceID
 	KV     dbfs.KV
@@ -60,6 +60,8 @@ type Config struct {
 	Observe func([]Change)
 	// Unpin hears which chunks no pending edit names any more, once that is durable.
 	Unpin func([]dbfs.ChunkRef)
+	// Trace hears of every case that reconciling met. It must not call the journal. nil: nobody counts.
+	Trace func(Cell)
 	Log   *slog.Logger
 }
 
@@ -81,9 +83,10 @@ type Journal struct {
 	nextN    uint64              // the next OpID.N
 	open     map[dbfs.NodeID]*hold
 	needed   map[dbfs.ChunkID]int
-	unpin    []dbfs.ChunkRef // not needed any more, once the next Sync is through
-	notices  []Notice        // lasting ones, oldest first
-	moved    chan struct{}   // closed and replaced when pending, inflight or cursor change
+	unpin    []dbfs.ChunkRef      // not needed any more, once the next Sync is through
+	notices  []Notice             // lasting ones, oldest first
+	shifted  map[dbfs.NodeID]bool // directories that others have moved since the last reconciling; only for Trace
+	moved    chan struct{}        // closed and replaced when pending, inflight or cursor change
 }
 
 // Open reads the journal of a namespace and makes its view.

@@ -48,6 +48,7 @@ func (j *Journal) reconcileIfDue(l *looks) error {
 	if err := r.giveInos(); err != nil {
 		return err
 	}
+	j.shifted = nil
 	return r.write()
 }
 
@@ -136,7 +137,9 @@ func (r *rebase) edit(e *edit) error {
 		r.rebaseOn(&v.Base, v.Node)
 		op.Replace = &v
 	}
+	sight := r.j.see(&op, r.snapshot)
 	out := resolve(op, r.snapshot, r.env)
+	sight.tell(&out, r.snapshot)
 	for _, f := range out.follows {
 		r.follows[f.from] = f.to
 		r.looks.follow(f)
