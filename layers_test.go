@@ -44,7 +44,8 @@ var layers = map[string][]string{
 	"cmd/dbfs/control": {"."},
 	"cmd/dbfs/host":    {".", "remote/s3", "remote/dir", "remote/server", "remote/server/badgerdb", "cmd/dbfs/control"},
 	"cmd/dbfs/daemon":  {".", "cache", "journal", "index", "remote", "fs", "remote/syncer", "cmd/dbfs/control", "cmd/dbfs/host"},
-	"cmd/dbfs":         {".", "remote", "cmd/dbfs/control", "cmd/dbfs/host", "cmd/dbfs/daemon"},
+	"cmd/dbfs/sim":     {".", "fault", "cache", "journal", "remote", "remote/syncer", "remote/server"},
+	"cmd/dbfs":         {".", "remote", "cmd/dbfs/control", "cmd/dbfs/host", "cmd/dbfs/daemon", "cmd/dbfs/sim"},
 
 	// suites and fakes; only tests import them
 	"cache/kvtest":                 {"."},

@@ -36,7 +36,7 @@ var commands = []struct {
 	{"Conflicts and sharing", []func(*tool) *cobra.Command{conflictsCommand, nsCommand}},
 	{"Tune", []func(*tool) *cobra.Command{pauseCommand, resumeCommand}},
 	{"Run a service", []func(*tool) *cobra.Command{serveCommand, adminCommand}},
-	{"About dbfs", []func(*tool) *cobra.Command{versionCommand}},
+	{"About dbfs", []func(*tool) *cobra.Command{versionCommand, debugCommand}},
 }
 
 func main() {

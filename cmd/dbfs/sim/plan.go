@@ -1,0 +1,73 @@
+package sim
+
+// A Plan is a sort of history.
+type Plan struct {
+	Name   string
+	Active int  // clients that edit; 0: all
+	Apart  bool // each edits in a directory of its own
+	Deep   bool // directories are made and moved more than anything else
+	Crowd  bool // few names and directories, so that all meet
+
+	crashes  bool // clients die and start again
+	power    bool // … and lose what was not synced
+	disks    bool // … or their disks fail
+	cutoff   bool // the log is cut off
+	restore  bool // the server is brought back to an earlier state
+	roles    bool // the second account is let in and kept out
+	chunks   bool // files have bytes, which travel before the record that names them
+	holds    bool // files stay open for writing over remote changes
+	smallTxn bool // transactions of the clients hold little
+
+	rates [faults]int // per thousand
+}
+
+// A faultKind is what may go wrong on the way.
+type faultKind int
+
+const (
+	requestLost    faultKind = iota
+	answerLost               // the server did what was asked
+	conflicts                // the server's database runs a transaction again
+	unknownOutcome           // … or does not say that it is done
+	blobFails                // the object store does not answer
+	blobAnswerLost           // … though it has stored
+	blobCut                  // … or breaks off
+	hintLost
+	hintTwice
+	faults
+)
+
+var (
+	lossy = [faults]int{requestLost: 60, answerLost: 60, conflicts: 30, unknownOutcome: 15, hintLost: 250, hintTwice: 100}
+	rough = [faults]int{requestLost: 60, answerLost: 60, conflicts: 30, unknownOutcome: 15, hintLost: 250, hintTwice: 100,
+		blobFails: 40, blobAnswerLost: 40, blobCut: 20}
+)
+
+// Plans are all sorts of histories; histories of consecutive seeds go through them in turn.
+var Plans = []Plan{
+	{Name: "quiet", chunks: true},
+	{Name: "full", crashes: true, power: true, holds: true, chunks: true, rates: rough},
+	{Name: "crowd", Crowd: true, crashes: true, holds: true, rates: lossy},
+	{Name: "alone", Active: 1, crashes: true, holds: true, chunks: true, rates: rough},
+	{Name: "cycles", Deep: true, crashes: true, rates: lossy},
+	{Name: "offline", crashes: true, power: true, holds: true, rates: lossy},
+	{Name: "resets", crashes: true, cutoff: true, smallTxn: true, chunks: true, rates: lossy},
+	{Name: "restores", crashes: true, restore: true, chunks: true, rates: lossy},
+	{Name: "disks", crashes: true, disks: true, smallTxn: true, rates: lossy},
+	{Name: "apart", Apart: true, crashes: true, holds: true, chunks: true, rates: rough},
+	{Name: "roles", roles: true, crashes: true, chunks: true, rates: rough},
+	{Name: "lone resets", Active: 1, crashes: true, cutoff: true, chunks: true, rates: lossy},
+}
+
+// PlanOf returns the plan of a name, or that of a seed where the name is empty.
+func PlanOf(name string, seed uint64) (Plan, bool) {
+	if name == "" {
+		return Plans[seed%uint64(len(Plans))], true
+	}
+	for _, p := range Plans {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Plan{}, false
+}
