@@ -71,8 +71,8 @@ func (f *file) nodeLocked() (dbfs.Node, error) {
 	n.Content = f.base // what the name shows may be newer by now
 	if f.draft != nil {
 		n.Attr.MTime = f.mtime
-		if f.draft.Dirty() || f.sealed != nil {
-			n.Content = dbfs.Content{Size: f.draft.Size()} // for stat; its chunks are not known yet
+		if size := f.draft.Size(); size != f.base.Size || f.draft.Dirty() || f.sealed != nil {
+			n.Content = dbfs.Content{Size: size} // for stat; its chunks are not known yet
 		}
 	}
 	return n, nil

@@ -415,3 +415,27 @@ func TestHoles(t *testing.T) {
 	}
 	wantErrno(t, "collapse", unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_COLLAPSE_RANGE, 0, 4096), unix.EOPNOTSUPP)
 }
+
+// Between the moment when a file's bytes are sealed and the one when they are recorded it has
+// the length that its writer gave it: the kernel cuts off what it has of a file that is said to be
+// shorter, and shows zeros there when it is said to be longer again.
+func TestLengthBetweenSealAndRecord(t *testing.T) {
+	d := newDrive(t)
+	d.must(os.WriteFile(d.path("a"), make([]byte, 100), 0o644))
+	w, err := os.OpenFile(d.path("a"), os.O_WRONLY, 0)
+	d.must(err)
+	defer w.Close()
+	for _, size := range []int64{200, 50, cache.SmallSize + 1} {
+		_, err = w.WriteAt([]byte("x"), 0)
+		d.must(err)
+		d.must(w.Truncate(size))
+		f := d.fs.openFile(d.stat("a").Ino)
+		_, err = f.draft.Seal(t.Context())
+		d.must(err)
+		n, err := f.node()
+		d.must(err)
+		if n.Content.Size != size {
+			t.Errorf("a file of %d bytes that is sealed and not recorded is said to have %d", size, n.Content.Size)
+		}
+	}
+}
