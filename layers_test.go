@@ -38,7 +38,7 @@ var layers = map[string][]string{
 	"remote/server": {".", "fault", "remote"},
 
 	// engines under the server
-	"remote/server/badgerdb": {".", "remote/server"},
+	"remote/server/badgerdb": {".", "fault", "remote/server"},
 
 	// 3: joins the parts; nobody imports it
 	"cmd/dbfs/control": {"."},

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // body is what is on disk of one File: its sparse file and the record of it. There is one
@@ -264,6 +265,7 @@ func (b *body) insert(i int, id dbfs.ChunkID, data []byte) (bool, error) {
 	if _, err := b.f.WriteAt(data, int64(i)*dbfs.ChunkSize); err != nil {
 		return false, diskError(err)
 	}
+	fault.Here(fault.ChunkFetched)
 	b.present.set(i)
 	b.checked.set(i)
 	b.clock = b.c.evictor.now()
@@ -357,6 +359,7 @@ func (b *body) move(to *home) error {
 		b.home = from
 		return err
 	}
+	fault.Here(fault.BodyEntered)
 	copied, err := moveFile(from.bodyFile(b.file), to.bodyFile(b.file))
 	if err != nil {
 		b.home = from
@@ -364,6 +367,7 @@ func (b *body) move(to *home) error {
 		b.account()
 		return err
 	}
+	fault.Here(fault.BodyMoved)
 	if copied {
 		f, err := openSparse(to.bodyFile(b.file), false)
 		if err != nil {

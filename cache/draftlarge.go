@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // largeDraft is a draft in a body. Its size and chunks are guarded by body.mu.
@@ -221,6 +222,7 @@ func (l *largeDraft) changeChunk(ctx context.Context, i int, lo int64, n int, pu
 	l.b.mu.RLock()
 	n, err = put()
 	l.b.mu.RUnlock()
+	fault.Here(fault.DraftWritten)
 	l.wrote(i, int64(i)*dbfs.ChunkSize+lo, n)
 	return n, diskError(err)
 }
@@ -491,6 +493,7 @@ func (l *largeDraft) seal() (dbfs.Content, []dbfs.ChunkRef, error) {
 	if err != nil {
 		return content, nil, err
 	}
+	fault.Here(fault.SealHashed)
 	name := l.c.state.bodyFile(l.b.file)
 	l.c.mustSync(name, filepath.Dir(name))
 	was, old := l.b.parts.clone(), l.b.content

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // evictor keeps the clean bytes within their budget. What was not used for longest goes
@@ -377,6 +378,7 @@ func (b *body) evict(want int64) (int64, error) {
 	if err := b.save(); err != nil {
 		return 0, err
 	}
+	fault.Here(fault.ChunkEvicted)
 	var hints []change
 	for _, i := range gone {
 		hints = append(hints, del(hintKey(b.content.Chunks[i], spot{b.file, i})))

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // looseBytes returns a chunk that lies by itself in a home, verified; nil if it is not
@@ -107,6 +108,7 @@ func (c *Cache) keepLoose(ref dbfs.ChunkRef, from source) error {
 	if err != nil {
 		return err
 	}
+	fault.Here(fault.ChunkKept)
 	return c.enterLoose(ref, changes)
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // pins know which chunks are unsent: those that an open draft holds, because it has
@@ -85,6 +86,7 @@ func (p *pins) enter(chunks []sealed, more func([]sealed) ([]change, error)) err
 	if err != nil {
 		return err
 	}
+	fault.Here(fault.SealEntered)
 	p.c.room.add(total)
 	for _, s := range chunks {
 		p.holds[s.ref.ID]++
@@ -131,6 +133,7 @@ func (p *pins) setAside(b *body, i int, ref dbfs.ChunkRef) error {
 	if err != nil {
 		return err
 	}
+	fault.Here(fault.AsideCopied)
 	u.loose = true
 	u.at = spot{}
 	err = p.c.state.update(append(changes, set(unsentKey(ref.ID), u.encode()))...)
@@ -311,6 +314,7 @@ func (c *Cache) unpinSmall(refs []dbfs.ChunkRef) error {
 		}
 		c.evictor.clean.Add(gained)
 	}
+	fault.Here(fault.ChunkUnpinned)
 	if err := c.state.update(out...); err != nil {
 		return err
 	}

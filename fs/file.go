@@ -10,6 +10,7 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache"
+	"github.com/dbfs/dbfs/fault"
 	"github.com/dbfs/dbfs/journal"
 )
 
@@ -274,6 +275,7 @@ func (f *file) seal(ctx context.Context) error {
 			return fmt.Errorf("seal %s: %w", f.id, err)
 		}
 		f.setSealed(&content)
+		fault.Here(fault.SealedUnrecorded)
 	}
 	news, err := f.record()
 	f.fs.changes.add(f.space.ns, news)

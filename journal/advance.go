@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // Advance applies the next entries of the log, whole batches, and moves the cursor to next:
@@ -24,6 +25,7 @@ func (j *Journal) Advance(entries []dbfs.Entry, next dbfs.Cursor) error {
 			if err := j.advance(page, dbfs.Cursor{Epoch: next.Epoch, JID: page[len(page)-1].JID}, l); err != nil {
 				return err
 			}
+			fault.Here(fault.BetweenPages)
 			entries = rest
 		}
 		if err := j.advance(nil, next, l); err != nil {
@@ -150,6 +152,9 @@ func (j *Journal) advance(entries []dbfs.Entry, next dbfs.Cursor, l *looks) erro
 	if err != nil {
 		return err
 	}
+	if len(a.seen) > 0 {
+		fault.Here(fault.SettledPinned)
+	}
 	j.cursor, j.st = next, a.st
 	return nil
 }
@@ -169,6 +174,7 @@ func (a *advance) preload(entries []dbfs.Entry) error {
 		return nil
 	}
 	err := ws.run(a.j.cfg.KV)
+	fault.Here(fault.BatchPreloaded)
 	a.seen = nil // the journal's part is still to come
 	return err
 }

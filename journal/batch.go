@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // A Batch is edits on their way to the server. Until it is answered it is sent again,
@@ -74,6 +75,7 @@ func (j *Journal) batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a batch: %w", err)
 	}
+	fault.Here(fault.BatchTaken)
 	j.st, j.inflight = st, b
 	b.mark(true)
 	return b, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // The user's edits. Each is checked against the view, recorded in one transaction and laid
@@ -74,6 +75,7 @@ func (j *Journal) edit(inos int, take func() uint64, fn func(*editor) error) (ch
 	case err != nil && ed.dirty:
 		j.reload()
 	case err == nil:
+		fault.Here(fault.EditRecorded)
 		for _, id := range ed.deleted {
 			j.open[id].deleted = true
 		}

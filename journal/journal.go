@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // Tree is what the journal wants of the tree below it. Its methods work inside the given
@@ -265,6 +266,7 @@ func (j *Journal) Sync() error {
 		j.mu.Unlock()
 		return fmt.Errorf("sync the journal: %w", err)
 	}
+	fault.Here(fault.EditSynced)
 	j.mu.RLock()
 	free = j.stillFree(free)
 	j.mu.RUnlock()

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // A Listing builds the tree anew from what the server lists: the first time, or when the log
@@ -62,6 +63,7 @@ func (l *Listing) Add(nodes []dbfs.Node) error {
 	if err := ws.run(l.j.cfg.KV); err != nil {
 		return fmt.Errorf("list namespace %s: %w", l.j.cfg.NS, err)
 	}
+	fault.Here(fault.ListingPage)
 	return nil
 }
 
@@ -141,6 +143,7 @@ func (l *Listing) swap(cursor dbfs.Cursor, known []dbfs.NodeID, looks *looks) er
 	if err := t.bury(); err != nil {
 		return err
 	}
+	fault.Here(fault.ListingSwaps)
 	before := j.pending
 	j.pending = newPending()
 	for _, e := range edits {
@@ -156,6 +159,7 @@ func (l *Listing) swap(cursor dbfs.Cursor, known []dbfs.NodeID, looks *looks) er
 	if err != nil {
 		return err
 	}
+	fault.Here(fault.ListingSwapped)
 	return j.load()
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // Reconcile makes the pending edits fit the tree as it is: after a refusal that brought no
@@ -249,6 +250,7 @@ func (r *rebase) write() error {
 	for i := range r.notices {
 		ws.add(600, func(txn dbfs.Txn) error { return j.notify(txn, &r.notices[i]) })
 	}
+	fault.Here(fault.RebaseBegins)
 	noMoreDue := func(_ dbfs.Txn, st *logState) error {
 		st.owed, st.due = false, 0
 		return nil
@@ -282,6 +284,7 @@ func (j *Journal) rewrite(old *pending, before writes, finish func(txn dbfs.Txn,
 			if err := j.rewritten(newPending(), st.gen).run(j.cfg.KV); err != nil {
 				return err
 			}
+			fault.Here(fault.RebaseWritten)
 			changed = nil
 		}
 		all = changed
@@ -298,6 +301,7 @@ func (j *Journal) rewrite(old *pending, before writes, finish func(txn dbfs.Txn,
 	if err != nil {
 		return err
 	}
+	fault.Here(fault.RebaseCounts)
 	j.st, j.log.gen = st, st.gen
 	return j.clearEdits()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // idleTransfer is how long a transfer may stand still, its answer included.
@@ -89,7 +90,9 @@ func (c *Chunks) Put(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef
 	if err != nil {
 		return "", fmt.Errorf("put chunk %s: %w", ref.ID, err)
 	}
+	fault.Here(fault.PutUnregistered)
 	done, err := c.registers.ask(ctx, ns, ticket)
+	fault.Here(fault.ReceiptLost)
 	if err == nil && done.Receipt == "" {
 		err = registerError(done)
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 	"github.com/dbfs/dbfs/remote"
 )
 
@@ -269,6 +270,7 @@ func (se *Session) register(ctx context.Context, t ticket) (dbfs.Receipt, error)
 	if err != nil {
 		return "", err
 	}
+	fault.Here(fault.ChunkRegistered)
 	return s.receipt(ctx, t.ns, ref, row)
 }
 

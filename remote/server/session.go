@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 	"github.com/dbfs/dbfs/remote"
 )
 
@@ -51,6 +52,7 @@ func (s *Server) commit(ctx context.Context, ns dbfs.NamespaceID, p *proposal) (
 	if err != nil {
 		return nil, fmt.Errorf("commit to namespace %s: %w", ns, err)
 	}
+	fault.Here(fault.CommitUnheard)
 	if out.refused != nil {
 		return nil, out.refused
 	}

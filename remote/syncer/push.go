@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 	"github.com/dbfs/dbfs/journal"
 )
 
@@ -68,11 +69,13 @@ func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool
 	entries, err := sp.s.cfg.Meta.Commit(ctx, j.NS(), dbfs.Batch{
 		Epoch: at.Epoch, Device: sp.s.cfg.Device, Seq: batch.Seq, Ops: batch.Ops, Receipts: receipts,
 	})
+	fault.Here(fault.AnswerUnnoted)
 	var no *dbfs.RefusedError
 	var need *dbfs.NeedChunksError
 	switch {
 	case err == nil:
 		j.Taken()
+		fault.Here(fault.AckedUnseen)
 		return false, sp.taken(ctx, entries)
 	case errors.As(err, &no):
 		sp.s.cfg.Log.Debug("batch refused", "namespace", j.NS(), "at", no.At, "code", no.Code, "op", batch.Ops[min(no.At, len(batch.Ops)-1)].Type)

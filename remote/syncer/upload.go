@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // piece is one chunk that a pending edit names, and where its bytes are.
@@ -120,6 +121,7 @@ func (sp *space) ask(ctx context.Context, pieces []piece) (lacking []piece, err 
 	for i, p := range pieces {
 		refs[i] = p.ref
 	}
+	fault.Here(fault.UploadBegins)
 	have, err := sp.s.cfg.Chunks.Check(ctx, ns, refs)
 	if err != nil {
 		return nil, fmt.Errorf("ask for %d chunks: %w", len(refs), err)

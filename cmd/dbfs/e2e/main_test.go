@@ -15,8 +15,10 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	if dir := filepath.Dir(program.path); program.path != "" {
-		os.RemoveAll(dir)
+	for _, p := range []*program{&plain, &faulty} {
+		if p.path != "" {
+			os.RemoveAll(filepath.Dir(p.path))
+		}
 	}
 	os.Exit(code)
 }
@@ -32,32 +34,40 @@ func cannotMount() string {
 	return ""
 }
 
-// program is the real dbfs, built when the first test wants it and without the race
+// A program is the real dbfs, built when the first test wants it and without the race
 // detector, as it is what times are taken of.
-var program struct {
+type program struct {
+	tags string
+
 	once sync.Once
 	path string
 	err  error
 }
 
-func buildProgram(t *testing.T) string {
+// The program as users have it, and the one that dies where a test wants it to.
+var (
+	plain  program
+	faulty = program{tags: "faults"}
+)
+
+func (p *program) build(t *testing.T) string {
 	t.Helper()
-	program.once.Do(func() {
+	p.once.Do(func() {
 		dir, err := os.MkdirTemp("", "dbfs-e2e-bin")
 		if err != nil {
-			program.err = err
+			p.err = err
 			return
 		}
-		program.path = filepath.Join(dir, "dbfs")
-		out, err := exec.Command("go", "build", "-o", program.path, "github.com/dbfs/dbfs/cmd/dbfs").CombinedOutput()
+		p.path = filepath.Join(dir, "dbfs")
+		out, err := exec.Command("go", "build", "-tags", p.tags, "-o", p.path, "github.com/dbfs/dbfs/cmd/dbfs").CombinedOutput()
 		if err != nil {
-			program.err = fmt.Errorf("%w\n%s", err, out)
+			p.err = fmt.Errorf("%w\n%s", err, out)
 		}
 	})
-	if program.err != nil {
-		t.Fatal("build dbfs:", program.err)
+	if p.err != nil {
+		t.Fatal("build dbfs:", p.err)
 	}
-	return program.path
+	return p.path
 }
 
 // tempDir makes a directory whose path is short enough for a socket's.

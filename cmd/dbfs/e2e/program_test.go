@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,24 +18,31 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
+	"github.com/dbfs/dbfs/remote"
 )
 
 // A machine is a home directory in which the real program runs.
 type machine struct {
 	t    *testing.T
 	home string
+	dbfs string // the program
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	buildProgram(t)
-	return &machine{t, tempDir(t)}
+	return &machine{t, tempDir(t), plain.build(t)}
+}
+
+// newFaultyMachine has the program that DBFS_FAILPOINT and DBFS_BUG work on.
+func newFaultyMachine(t *testing.T) *machine {
+	t.Helper()
+	return &machine{t, tempDir(t), faulty.build(t)}
 }
 
 func (m *machine) path(name string) string { return filepath.Join(m.home, name) }
 
 func (m *machine) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(program.path, args...)
+	cmd := exec.Command(m.dbfs, args...)
 	cmd.Dir = m.home
 	cmd.Env = []string{"HOME=" + m.home, "PATH=" + os.Getenv("PATH"), "XDG_RUNTIME_DIR=" + m.path("run"), "DBFS_SCRATCH=" + os.Getenv("DBFS_SCRATCH")}
 	return cmd
@@ -72,10 +80,19 @@ type process struct {
 }
 
 // start runs a command line until it says the word, which may be a regular expression; what
-// that matched is returned. It is killed at the end of the test if it still runs.
+// that matched is returned.
 func (m *machine) start(word string, args ...string) (*process, []string) {
 	m.t.Helper()
+	p := m.launch(nil, args...)
+	return p, p.await(regexp.MustCompile(word))
+}
+
+// launch runs a command line, with more in its environment. It is killed at the end of the test
+// if it still runs.
+func (m *machine) launch(env []string, args ...string) *process {
+	m.t.Helper()
 	p := &process{t: m.t, name: "dbfs " + args[0], cmd: m.command(args...), says: &output{more: make(chan struct{}, 1)}, ended: make(chan struct{})}
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.says, p.says
 	if err := p.cmd.Start(); err != nil {
 		m.t.Fatal(err)
@@ -91,10 +108,20 @@ func (m *machine) start(word string, args ...string) (*process, []string) {
 			m.t.Logf("%s said last:\n%s", p.name, p.says.tail(4000))
 		}
 	})
-	return p, p.await(regexp.MustCompile(word))
+	return p
 }
 
 func (p *process) await(word *regexp.Regexp) []string {
+	p.t.Helper()
+	found := p.awaitOrEnd(word)
+	if found == nil {
+		p.t.Fatalf("%s ended before it was ready:\n%s", p.name, p.says.tail(4000))
+	}
+	return found
+}
+
+// awaitOrEnd is await for a process that may end before; nil: it has.
+func (p *process) awaitOrEnd(word *regexp.Regexp) []string {
 	p.t.Helper()
 	deadline := time.After(patience)
 	for {
@@ -104,7 +131,7 @@ func (p *process) await(word *regexp.Regexp) []string {
 		select {
 		case <-p.says.more:
 		case <-p.ended:
-			p.t.Fatalf("%s ended before it was ready:\n%s", p.name, p.says.tail(4000))
+			return nil
 		case <-deadline:
 			p.t.Fatalf("%s is not ready:\n%s", p.name, p.says.tail(4000))
 		}
@@ -116,6 +143,15 @@ func (p *process) kill() {
 	p.killed = true
 	p.cmd.Process.Kill()
 	<-p.ended
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
@@ -165,7 +201,26 @@ func (m *machine) serve() *served {
 // again starts a server that was killed.
 func (s *served) again() {
 	s.t.Helper()
-	s.process, _ = s.m.start(`serving at`, "serve", "--data", s.m.path("data"), "--listen", strings.TrimPrefix(s.url, "http://"))
+	s.doomed()
+	s.await(regexp.MustCompile(`serving at`))
+}
+
+// doomed starts a server that was killed, and does not wait for it. It is told by its environment
+// what to fail in.
+func (s *served) doomed(env ...string) {
+	s.t.Helper()
+	s.process = s.m.launch(env, "serve", "--data", s.m.path("data"), "--listen", strings.TrimPrefix(s.url, "http://"))
+}
+
+// session returns the server as a fresh device sees it.
+func (s *served) session() remoteSession {
+	s.t.Helper()
+	login, err := remote.NewClient(s.url, "", nil).Login(within(s.t, patience), s.token, "inspector", 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	client := remote.NewClient(s.url, login.Token, nil)
+	return remoteSession{client, remote.NewChunks(client, nil)}
 }
 
 // A drive is "dbfs mount" on a machine, as a profile that is logged in.
@@ -173,6 +228,7 @@ type drive struct {
 	*process
 	m       *machine
 	profile string
+	flags   []string // of the mount, beside those that all have
 	control *control.Client
 }
 
@@ -194,7 +250,18 @@ func (d *drive) at(name string) string { return filepath.Join(d.mount(), name) }
 // start mounts, also over what a killed daemon left.
 func (d *drive) start() {
 	d.m.t.Helper()
-	d.process, _ = d.m.start(`interrupt to unmount`, "mount", d.mount(), "--profile", d.profile, "--min-free", "1MiB")
+	d.doomed()
+	d.await(mounted)
+}
+
+var mounted = regexp.MustCompile(`interrupt to unmount`)
+
+// doomed is start for one that is told by its environment what to fail in, perhaps before it
+// has mounted: it does not wait.
+func (d *drive) doomed(env ...string) {
+	d.m.t.Helper()
+	args := []string{"mount", d.mount(), "--profile", d.profile, "--min-free", "1MiB"}
+	d.process = d.m.launch(env, append(args, d.flags...)...)
 }
 
 func (d *drive) status() *control.Status {
@@ -240,5 +307,23 @@ func sameTrees(t *testing.T, a, b *drive) {
 			return
 		}
 	}
-	t.Fatalf("%s shows another tree than %s (\"server\"):\n%s", b.profile, a.profile, diff)
+	t.Fatalf("%s shows another tree than %s (\"server\"):\n%s%s", b.profile, a.profile, diff, mixtures(a, b))
+}
+
+// mixtures tells of the files at the top of mounts, as a ledger writes them, that are mixtures.
+func mixtures(drives ...*drive) string {
+	var all strings.Builder
+	for _, d := range drives {
+		names, _ := filepath.Glob(d.at("file?"))
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err == nil && len(b) > 0 {
+				_, err = parse(filepath.Base(name), b)
+			}
+			if err != nil {
+				fmt.Fprintf(&all, "%s: %v\n", name, err)
+			}
+		}
+	}
+	return all.String()
 }

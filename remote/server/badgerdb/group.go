@@ -9,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 	"github.com/dbfs/dbfs/remote/server"
 )
 
@@ -129,9 +130,11 @@ func (g *group) write(members []*commit) error {
 			return fmt.Errorf("write to the server's database: %w", err)
 		}
 	}
+	fault.Here(fault.GroupGathered)
 	if err := txn.Commit(); err != nil {
 		return fmt.Errorf("write to the server's database: %w", writeError(err))
 	}
+	fault.Here(fault.GroupWritten)
 	return nil
 }
 
