@@ -30,6 +30,7 @@ var (
 	ErrNoAttr      = errors.New("no such attribute")   // extended attribute
 	ErrUnsupported = errors.New("not supported")       // nothing here can do that
 	ErrReset       = errors.New("log no longer there") // cursor too old, or of another epoch: list the tree anew
+	ErrHeld        = errors.New("held")                // a mass change that waits for a person
 	ErrStaleSeq    = errors.New("batch out of order")  // a batch older than the last, or another under its number
 )
 

@@ -12,13 +12,21 @@ import (
 // Advance applies the next entries of the log, whole batches, and moves the cursor to next:
 // the tree takes the nodes, edits that the entries show leave the journal, and those that
 // the entries may have overtaken are reconciled. Entries that were applied before do nothing.
+// What the guard holds is not applied, which is no error: Reading tells.
 func (j *Journal) Advance(entries []dbfs.Entry, next dbfs.Cursor) error {
 	if err := checkEntries(entries); err != nil {
+		return err
+	}
+	if err := j.measureLog(entries); err != nil {
 		return err
 	}
 	return j.step(func(l *looks) error {
 		if next.Epoch != j.cursor.Epoch {
 			return fmt.Errorf("%w: epoch %d, have %d", dbfs.ErrReset, next.Epoch, j.cursor.Epoch)
+		}
+		entries, next, err := j.admit(entries, next)
+		if err != nil {
+			return err
 		}
 		for len(entries) > 0 {
 			page, rest := cutPage(entries)
@@ -124,6 +132,10 @@ func (j *Journal) advance(entries []dbfs.Entry, next dbfs.Cursor, l *looks) erro
 	}
 	next.JID = max(next.JID, j.cursor.JID)
 	a := advance{looks: l, j: j, takeIno: take, st: j.st}
+	undo, err := j.undoing(entries)
+	if err != nil {
+		return err
+	}
 	if err := a.preload(entries); err != nil {
 		return err
 	}
@@ -133,6 +145,10 @@ func (j *Journal) advance(entries []dbfs.Entry, next dbfs.Cursor, l *looks) erro
 			return err
 		}
 		if err := a.settle(); err != nil {
+			return err
+		}
+		a.refresh()
+		if err := a.undo(undo); err != nil {
 			return err
 		}
 		if a.foreign {
@@ -146,7 +162,6 @@ func (j *Journal) advance(entries []dbfs.Entry, next dbfs.Cursor, l *looks) erro
 		if err := j.cfg.Tree.SetCursor(txn, next); err != nil {
 			return err
 		}
-		a.refresh()
 		return a.err
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/dbfs/dbfs"
@@ -25,14 +26,14 @@ type place struct {
 
 // Batch returns the batch in flight or, if there is none, makes one of the edits that may
 // be sent: in order, those that ready accepts, whose content nobody is writing, that are not
-// set aside, and that do not build on one left behind. nil: there is nothing to send now.
+// held or set aside, and that do not build on one left behind. nil: there is nothing to send now.
 // ready must not call the journal.
 //
 // The batch is on the disk when it is returned. A loss of power could otherwise bring back its edits
 // as they were before: they would be changed again, under numbers by which the log shows
 // what the server took.
 func (j *Journal) Batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
-	if err := j.catchUp(); err != nil {
+	if err := errors.Join(j.catchUp(), j.Guard()); err != nil {
 		return nil, err
 	}
 	b, err := j.batch(ready)
@@ -52,7 +53,7 @@ func (j *Journal) batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 	switch {
 	case j.broken != nil:
 		return nil, j.broken
-	case j.inflight != nil && j.inflight.taken:
+	case j.inflight != nil && j.inflight.taken, j.holdsBack():
 		return nil, nil
 	case j.inflight != nil:
 		return j.inflight, nil
@@ -109,7 +110,7 @@ func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 		if len(b.edits) == dbfs.MaxBatchOps {
 			break
 		}
-		if e.op.Content != nil && j.open[e.op.Node] != nil || left.under(e) || j.isAside(&e.op) || !ready(&e.op) {
+		if e.op.Content != nil && j.open[e.op.Node] != nil || left.under(e) || j.isHeld(e) || j.isAside(&e.op) || !ready(&e.op) {
 			left.add(e)
 			continue
 		}

@@ -142,6 +142,7 @@ func (ed *editor) amend(e *edit, change func(op *dbfs.Op)) error {
 	old := e.op.Content
 	change(&e.op)
 	e.op.Time = ed.now
+	e.judged = e.hold != 0
 	ed.j.need(e.op.Content)
 	ed.j.release(old)
 	if err := ed.j.log.put(ed.txn, e); err != nil {
@@ -273,7 +274,7 @@ func (ed *editor) contentEdit(id dbfs.NodeID) *edit {
 	for i := len(edits) - 1; i >= 0; i-- {
 		e := edits[i]
 		switch {
-		case e.fixed() || e.op.Node != id:
+		case e.fixed() || e.op.Node != id || ed.j.isRejected(e):
 			return nil
 		case e.op.Content != nil:
 			return e
@@ -341,7 +342,7 @@ func (ed *editor) setAttrOf(id dbfs.NodeID, mask dbfs.AttrMask, attr dbfs.Attr) 
 	edits := ed.j.pending.byNode[id]
 	if len(edits) > 0 {
 		e := edits[len(edits)-1]
-		if !e.fixed() && e.op.Node == id && (e.op.Type == dbfs.OpCreate || e.op.Type == dbfs.OpSetAttr) {
+		if !e.fixed() && !ed.j.isRejected(e) && e.op.Node == id && (e.op.Type == dbfs.OpCreate || e.op.Type == dbfs.OpSetAttr) {
 			return ed.amend(e, func(op *dbfs.Op) {
 				op.Attr.Set(mask, attr)
 				if op.Type == dbfs.OpSetAttr {

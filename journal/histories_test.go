@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dbfs/dbfs"
 )
@@ -37,6 +38,7 @@ type plan struct {
 	subsets bool // contents are ready at random
 	resets  bool // the log is cut off
 	restore bool // the server is restored from a backup
+	guarded bool // nearly every harm is held, and decided at random
 	txn     int  // bytes that a transaction holds; 0: as usual
 }
 
@@ -49,6 +51,8 @@ var plans = []plan{
 	{name: "long", count: 40, devices: 4, active: 4, steps: 160, losses: true, crashes: true, subsets: true},
 	{name: "disks", count: 100, devices: 2, active: 2, steps: 60, losses: true, crashes: true, disks: true, txn: 1500},
 	{name: "resets", count: 133, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, resets: true, txn: 2500},
+	{name: "guarded", count: 166, devices: 3, active: 3, steps: 80, losses: true, crashes: true, subsets: true, guarded: true},
+	{name: "guarded through resets", count: 66, devices: 3, active: 3, steps: 60, losses: true, crashes: true, resets: true, guarded: true, txn: 2500},
 	{name: "restores", count: 100, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, restore: true},
 }
 
@@ -76,8 +80,15 @@ func TestHistories(t *testing.T) {
 			if *histories > 0 {
 				count = *histories
 			}
+			clear(decisions)
 			for i := range count {
 				runHistory(t, h, p, *firstSeed+uint64(i))
+			}
+			if p.guarded {
+				t.Logf("decisions: %v", decisions)
+				if len(decisions) < 6 {
+					t.Error("not every decision was made about both directions")
+				}
 			}
 		})
 	}
@@ -115,6 +126,10 @@ func runHistory(t *testing.T, h *host, p plan, seed uint64) {
 	for i := range p.devices {
 		hi.devices = append(hi.devices, newDevice(t, h, i, hi.ns, seed))
 		hi.devices[i].settle()
+		if p.guarded {
+			hi.devices[i].guard = &Budget{Window: time.Hour, Count: 1, Share: 1, Max: 2, Bytes: 1 << 40}
+			hi.devices[i].open()
+		}
 	}
 	hi.cursors = make([]dbfs.Cursor, p.devices)
 	if p.apart {
@@ -164,6 +179,8 @@ func (hi *history) step(d *device) {
 	case n < 94 && hi.plan.crashes:
 		restarted = true
 		hi.crash(d)
+	case n < 97 && hi.plan.guarded && hi.rng.IntN(2) == 0:
+		hi.decide(d)
 	case n < 97 && hi.plan.resets:
 		hi.log(d, "finds the log cut off")
 		hi.h.store.forget(hi.t, hi.ns)
@@ -260,6 +277,29 @@ func ops(all []dbfs.Op) string {
 		b.WriteByte(']')
 	}
 	return b.String()
+}
+
+// decisions counts what has been decided, by what it was.
+var decisions = make(map[string]int)
+
+// decide decides what a device holds, if it holds anything, and reports whether it did.
+func (hi *history) decide(d *device) bool {
+	for _, h := range d.j.Holds() {
+		if h.Decision != Undecided {
+			continue
+		}
+		v := []Decision{Approved, Approved, Rejected, Discarded}[hi.rng.IntN(4)]
+		hi.log(d, "decides %s about %+v", v, h)
+		if v == Discarded || v == Rejected && h.Incoming { // what was written is not wanted
+			for c := range hi.written {
+				hi.seen[c] = true
+			}
+		}
+		check(hi.t, d.j.Decide(h.ID, v))
+		decisions[fmt.Sprintf("%v incoming=%v", v, h.Incoming)]++
+		return true
+	}
+	return false
 }
 
 func (hi *history) pull(d *device) {
@@ -445,10 +485,14 @@ func (hi *history) peace() {
 	for _, d := range hi.devices {
 		d.kv.left = -1
 	}
-	for range 4 {
+	for quiet := 0; quiet < 4; quiet++ {
 		for _, d := range hi.devices {
 			hi.log(d, "settles; pending:%s", ops(d.j.Pending()))
 			d.settle()
+			for hi.decide(d) {
+				d.settle()
+				quiet = 0
+			}
 		}
 	}
 	want, live := serverShows(hi.t, hi.h, hi.ns)

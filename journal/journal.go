@@ -41,7 +41,8 @@ type Tree interface {
 	ClearOthers(txn dbfs.Txn, limit int) (bool, error)
 }
 
-// Config is what a Journal is made of. All fields but NewID, Observe, Unpin, Trace and Log are needed.
+// Config is what a Journal is made of. All fields but NewID, Guard, HoldID, Observe, Unpin, Trace
+// and Log are needed.
 type Config struct {
 	NS     dbfs.NamespaceID
 	KV     dbfs.KV
@@ -55,6 +56,11 @@ type Config struct {
 
 	Clock func() time.Time
 	NewID func() dbfs.NodeID // of nodes made here; nil: dbfs.NewNodeID at Clock. Both from any goroutine
+
+	// Guard says what is held as too much at once; nil: nothing is. HoldID numbers what is held,
+	// the same number never twice; nil: from 1 on.
+	Guard  *Budget
+	HoldID func() uint64
 
 	// Observe hears which nodes look different now. It is called with no lock held, in
 	// order for remote changes, and must only queue.
@@ -88,6 +94,8 @@ type Journal struct {
 	notices  []Notice             // lasting ones, oldest first
 	shifted  map[dbfs.NodeID]bool // directories that others have moved since the last reconciling; only for Trace
 	moved    chan struct{}        // closed and replaced when pending, inflight or cursor change
+	holds    []*Hold              // oldest first
+	out, in  *guard               // of what is sent and of what the log brings; nil: nothing is held
 }
 
 // Open reads the journal of a namespace and makes its view.
@@ -105,6 +113,9 @@ func Open(cfg Config) (*Journal, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, open: make(map[dbfs.NodeID]*hold), aside: make(map[dbfs.OpID]Aside), moved: make(chan struct{})}
+	if cfg.Guard != nil {
+		j.out, j.in = newGuard(*cfg.Guard), newGuard(*cfg.Guard)
+	}
 	if err := j.start(); err != nil {
 		return nil, fmt.Errorf("open the journal of namespace %s: %w", cfg.NS, err)
 	}
@@ -178,7 +189,10 @@ func (j *Journal) load() error {
 		if j.inflight != nil {
 			j.inflight.mark(true)
 		}
-		j.notices, err = j.log.notices(txn)
+		if j.notices, err = j.log.notices(txn); err != nil {
+			return err
+		}
+		j.holds, err = j.log.holds(txn)
 		return err
 	})
 }

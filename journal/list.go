@@ -144,6 +144,9 @@ func (l *Listing) swap(cursor dbfs.Cursor, known []dbfs.NodeID, looks *looks) er
 		return err
 	}
 	fault.Here(fault.ListingSwaps)
+	if h := j.incoming(); h != nil && h.Decision.rejects() {
+		j.cfg.Log.Error("the log was cut off before what was rejected in it could be undone: it is in the server's history", "hold", h.ID)
+	}
 	before := j.pending
 	j.pending = newPending()
 	for _, e := range edits {

@@ -14,9 +14,11 @@ import (
 // log is the journal's part of the metadata database (integers big-endian):
 //
 //	s/<ns>              u64 op numbers below are used, u64 last batch, u64 root's inode, u32 gen, u8 owed, u64 due
-//	j/<ns><gen><key>    u8 tried, u64 since, op record; keys u64, ascending in the order of the edits
+//	j/<ns><gen><key>    u8 flags, u64 since, u64 hold if flagged, op record; keys u64, ascending in
+//	                    the order of the edits; flags: 1 tried, 2 in a hold
 //	f/<ns>              u64 batch number, then the keys of its edits: the batch in flight
 //	c/<ns><time><node>  JSON of a lasting Notice; time u64 nanoseconds
+//	h/<ns><id>          JSON of a Hold; id u64
 //
 // All values stand between a u8 version (1) and the u32 CRC-32C of all before it.
 //
@@ -143,22 +145,35 @@ func decodeEdit(k, v []byte) (*edit, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) < 9 || b[0] > 1 {
+	if len(b) < 9 || b[0] > flagTried|flagHeld || b[0]&flagHeld != 0 && len(b) < 17 {
 		return nil, fmt.Errorf("%w: an edit of %d bytes", dbfs.ErrCorrupt, len(b))
 	}
-	op, err := dbfs.DecodeOp(b[9:])
-	if err == nil {
-		err = checkOp(&op)
+	e := &edit{key: binary.BigEndian.Uint64(k), tried: b[0]&flagTried != 0, since: binary.BigEndian.Uint64(b[1:])}
+	record := b[9:]
+	if b[0]&flagHeld != 0 {
+		e.hold, record = binary.BigEndian.Uint64(record), record[8:]
 	}
-	return &edit{key: binary.BigEndian.Uint64(k), op: op, tried: b[0] == 1, since: binary.BigEndian.Uint64(b[1:])}, err
+	if e.op, err = dbfs.DecodeOp(record); err == nil {
+		err = checkOp(&e.op)
+	}
+	return e, err
 }
+
+const (
+	flagTried = 1
+	flagHeld  = 2
+)
 
 func encodeEdit(e *edit) []byte {
 	b := []byte{0}
 	if e.tried {
-		b[0] = 1
+		b[0] |= flagTried
 	}
 	b = binary.BigEndian.AppendUint64(b, e.since)
+	if e.hold != 0 {
+		b[0] |= flagHeld
+		b = binary.BigEndian.AppendUint64(b, e.hold)
+	}
 	return sealRecord(dbfs.AppendOp(b, &e.op))
 }
 
@@ -305,3 +320,45 @@ func (l *log) putNotice(txn dbfs.Txn, n *Notice) error {
 }
 
 func (l *log) removeNotice(txn dbfs.Txn, n *Notice) error { return txn.Delete(l.noticeKey(n)) }
+
+func (l *log) holds(txn dbfs.Txn) ([]*Hold, error) {
+	var all []*Hold
+	var bad error
+	err := txn.Scan(l.key('h'), nil, func(_, v []byte) bool {
+		h, err := decodeHold(v)
+		if err != nil {
+			bad = err
+			return false
+		}
+		all = append(all, h)
+		return true
+	})
+	return all, errors.Join(bad, err)
+}
+
+func decodeHold(b []byte) (*Hold, error) {
+	b, err := openRecord("hold", b)
+	if err != nil {
+		return nil, err
+	}
+	h := &Hold{}
+	if err := json.Unmarshal(b, h); err != nil {
+		return nil, fmt.Errorf("%w: hold: %v", dbfs.ErrCorrupt, err)
+	}
+	if h.ID == 0 || !h.Decision.known() {
+		return nil, fmt.Errorf("%w: hold %d, %q", dbfs.ErrCorrupt, h.ID, h.Decision)
+	}
+	return h, nil
+}
+
+func (l *log) holdKey(id uint64) []byte { return binary.BigEndian.AppendUint64(l.key('h'), id) }
+
+func (l *log) putHold(txn dbfs.Txn, h *Hold) error {
+	b, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	return txn.Set(l.holdKey(h.ID), sealRecord(b))
+}
+
+func (l *log) removeHold(txn dbfs.Txn, h *Hold) error { return txn.Delete(l.holdKey(h.ID)) }

@@ -23,6 +23,9 @@ type edit struct {
 	tried bool
 
 	since uint64 // not 0: the number of the oldest edit that this one stands for
+
+	hold   uint64 // not 0: the Hold that it is in
+	judged bool   // the guard has seen it
 }
 
 // oldest returns the number of the oldest edit that this one stands for, which may be itself.

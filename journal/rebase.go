@@ -40,7 +40,7 @@ func (j *Journal) reconcileIfDue(l *looks) error {
 	}
 	r := &rebase{
 		j: j, old: j.pending, looks: l, env: j.env(j.pending),
-		follows: make(map[dbfs.NodeID]dbfs.NodeID), beaten: make(map[dbfs.NodeID]dbfs.Revs),
+		follows: make(map[dbfs.NodeID]dbfs.NodeID), beaten: make(map[dbfs.NodeID]dbfs.Revs), unwanted: make(map[dbfs.NodeID]bool),
 	}
 	r.env.standIn = r.standIn
 	if err := j.cfg.KV.View(r.resolve); err != nil {
@@ -68,15 +68,16 @@ func (j *Journal) env(all *pending) env {
 type rebase struct {
 	*snapshot // what the outcome is laid over
 	*looks
-	j       *Journal
-	was     *snapshot // as it is shown
-	old     *pending
-	env     env
-	follows map[dbfs.NodeID]dbfs.NodeID
-	beaten  map[dbfs.NodeID]dbfs.Revs
-	last    uint64 // key of the edit before
-	numbers []number
-	notices []Notice
+	j        *Journal
+	was      *snapshot // as it is shown
+	old      *pending
+	env      env
+	follows  map[dbfs.NodeID]dbfs.NodeID
+	beaten   map[dbfs.NodeID]dbfs.Revs
+	unwanted map[dbfs.NodeID]bool // files that are dropped with all their edits
+	last     uint64               // key of the edit before
+	numbers  []number
+	notices  []Notice
 }
 
 // A number is the inode number that a node gets.
@@ -92,6 +93,7 @@ func (r *rebase) resolve(txn dbfs.Txn) error {
 	for e := range r.old.all() {
 		r.remember(r.was, about(&e.op)...)
 	}
+	r.discard()
 	j.view, j.pending = newView(), newPending()
 	r.snapshot = j.snapshot(txn)
 	r.snapshot.dirs = make(map[dbfs.NodeID]dbfs.Node)
@@ -137,6 +139,9 @@ func (r *rebase) edit(e *edit) error {
 		v := *op.Replace
 		r.rebaseOn(&v.Base, v.Node)
 		op.Replace = &v
+	}
+	if r.takeBack(e, &op) {
+		return r.err
 	}
 	sight := r.j.see(&op, r.snapshot)
 	out := resolve(op, r.snapshot, r.env)
@@ -224,7 +229,10 @@ func merge(a, b dbfs.Revs) dbfs.Revs {
 func (r *rebase) add(e, made *edit, i int) {
 	made.key = max(e.key+uint64(i), r.last+1)
 	r.last = made.key
-	made.tried, made.since = e.tried, e.since
+	made.tried, made.since, made.judged = e.tried, e.since, e.judged
+	if !r.j.isRejected(e) && mayHarm(&made.op) {
+		made.hold = e.hold
+	}
 	if made.op.ID == (dbfs.OpID{}) {
 		made.tried, made.since = false, e.oldest()
 		made.op.ID = dbfs.OpID{Device: r.j.cfg.Device, N: r.j.nextN}
@@ -251,13 +259,14 @@ func (r *rebase) write() error {
 		ws.add(600, func(txn dbfs.Txn) error { return j.notify(txn, &r.notices[i]) })
 	}
 	fault.Here(fault.RebaseBegins)
-	noMoreDue := func(_ dbfs.Txn, st *logState) error {
+	noMoreDue := func(txn dbfs.Txn, st *logState) error {
 		st.owed, st.due = false, 0
-		return nil
+		return j.endRejected(txn)
 	}
 	if err := j.rewrite(r.old, ws, noMoreDue); err != nil {
 		return err
 	}
+	j.dropHolds(j.rejected())
 	for e := range r.old.all() {
 		j.release(e.op.Content)
 	}

@@ -66,7 +66,7 @@ func (t *transplant) renew(txn dbfs.Txn) error {
 func (t *transplant) edits(txn dbfs.Txn) ([]*edit, error) {
 	var all []*edit
 	for old := range t.j.pending.all() {
-		e := &edit{key: old.key, op: old.op, left: old.left, dir: old.dir, tried: old.fixed(), since: old.since}
+		e := &edit{key: old.key, op: old.op, left: old.left, dir: old.dir, tried: old.fixed(), since: old.since, hold: old.hold, judged: old.judged}
 		t.redirect(&e.op)
 		if t.restored {
 			if err := t.translate(txn, &e.op); err != nil {

@@ -177,6 +177,7 @@ type device struct {
 	listing *listing
 	reset   bool          // the log has to be listed anew
 	ids     []dbfs.NodeID // to be given away before random ones
+	guard   *Budget       // from the next open on
 
 	noticed []string // what reconciling told, lasting or not
 	changes []Change
@@ -207,7 +208,7 @@ func (d *device) open() {
 	check(d.t, err)
 	d.j, err = Open(Config{
 		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns), Device: d.meta.Device(), Name: d.name,
-		Inodes: inodes.Reserve, Clock: func() time.Time { return worldTime.Add(d.later) }, NewID: d.newID,
+		Inodes: inodes.Reserve, Clock: func() time.Time { return worldTime.Add(d.later) }, NewID: d.newID, Guard: d.guard,
 		Observe: func(c []Change) { d.changes = append(d.changes, c...) },
 		Log:     slog.New(&noticeHandler{d}),
 	})
@@ -323,7 +324,7 @@ func (d *device) pull(pages int) error {
 		return d.list()
 	}
 	for range pages {
-		page, err := d.meta.Log(d.t.Context(), d.ns, d.j.Cursor(), 1+d.rng.IntN(8))
+		page, err := d.meta.Log(d.t.Context(), d.ns, d.j.Reading(), 1+d.rng.IntN(8))
 		if errors.Is(err, dbfs.ErrReset) {
 			d.reset = true
 			return nil
@@ -343,6 +344,9 @@ func (d *device) pull(pages int) error {
 
 // list reads one more page of a listing.
 func (d *device) list() error {
+	if d.j.HoldsBack() {
+		return nil
+	}
 	l := d.listing
 	if l == nil {
 		begun, err := d.j.List()
@@ -383,7 +387,7 @@ func (d *device) settle() {
 		check(d.t, d.pull(100))
 		sent, err := d.push(always, none)
 		check(d.t, err)
-		if !sent && !d.reset && d.listing == nil && before == d.j.Cursor() && before != (dbfs.Cursor{}) {
+		if !sent && (!d.reset || d.j.HoldsBack()) && d.listing == nil && before == d.j.Cursor() && before != (dbfs.Cursor{}) {
 			return
 		}
 	}
