@@ -270,7 +270,8 @@ type client struct {
 	kv     dbfs.KV
 	inodes *cache.Inodes
 	s      *syncer.Syncer
-	stop   func() // waits until the Syncer has stopped
+	guard  *journal.Budget // of journals that are opened from now on
+	stop   func()          // waits until the Syncer has stopped
 
 	mu       sync.Mutex // guards what follows
 	journals map[dbfs.NamespaceID]*journal.Journal
@@ -299,16 +300,22 @@ func (w *world) idle(name string, se session) *client {
 	if c.inodes, err = cache.OpenInodes(c.kv); err != nil {
 		w.t.Fatal(err)
 	}
+	c.build()
+	return c
+}
+
+// build makes the Syncer, for the root namespace, as a start of the program does.
+func (c *client) build() {
+	c.t.Helper()
 	c.s = syncer.New(syncer.Config{
-		Meta: c.wire, Notifier: c.wire, Chunks: c.chunks, Device: se.Device(), Read: c.read, Log: w.log,
+		Meta: c.wire, Notifier: c.wire, Chunks: c.chunks, Device: c.wire.Device(), Read: c.read, Log: c.w.log,
 		Namespaces: func(list []dbfs.Namespace) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.heard = list
 		},
 	})
-	c.s.Add(c.open(w.root), dbfs.RoleWrite)
-	return c
+	c.s.Add(c.open(c.w.root), dbfs.RoleWrite)
 }
 
 // run lets the Syncer run until the test ends, or stop.
@@ -331,7 +338,7 @@ func (c *client) open(ns dbfs.NamespaceID) *journal.Journal {
 	c.t.Helper()
 	j, err := journal.Open(journal.Config{
 		NS: ns, KV: c.kv, Tree: cache.NewTree(ns), Device: c.wire.Device(), Name: c.name,
-		Inodes: c.inodes.Reserve, Clock: time.Now, Log: c.w.log,
+		Inodes: c.inodes.Reserve, Clock: time.Now, Log: c.w.log, Guard: c.guard,
 	})
 	if err != nil {
 		c.t.Fatal(err)

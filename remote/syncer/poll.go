@@ -122,7 +122,7 @@ func (s *Syncer) spread(ctx context.Context, changed []dbfs.NamespaceID, at map[
 		s.mu.Unlock()
 		switch {
 		case sp == nil:
-		case sp.journal.Cursor() != at[ns]:
+		case sp.journal.Reading() != at[ns]:
 			moved = true // meanwhile; if there is more, the next poll says so
 		default:
 			sp.tell()
@@ -133,7 +133,7 @@ func (s *Syncer) spread(ctx context.Context, changed []dbfs.NamespaceID, at map[
 	defer cancel()
 	for _, sp := range told {
 		sp.awaitPull(ctx)
-		moved = moved || sp.journal.Cursor() != at[sp.journal.NS()]
+		moved = moved || sp.journal.Reading() != at[sp.journal.NS()]
 	}
 	if moved || len(changed) == 0 {
 		return false

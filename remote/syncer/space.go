@@ -108,7 +108,7 @@ func (sp *space) awaitPull(ctx context.Context) {
 func (sp *space) watch() (dbfs.Cursor, bool) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	c := sp.journal.Cursor()
+	c := sp.journal.Reading()
 	sp.unwatched = sp.told || c == (dbfs.Cursor{})
 	return c, !sp.unwatched
 }
@@ -257,12 +257,12 @@ func (sp *space) pull(ctx context.Context) error {
 	return nil
 }
 
-// readLog advances by the log to its end. dbfs.ErrReset: it does not continue what is here,
+// readLog advances by the log to its end, or looks at what is held of it. dbfs.ErrReset: it does not continue what is here,
 // and the next step lists anew.
 func (sp *space) readLog(ctx context.Context) error {
 	sp.setState(Pulling)
 	for {
-		page, err := sp.s.cfg.Meta.Log(ctx, sp.journal.NS(), sp.journal.Cursor(), pageEntries)
+		page, err := sp.s.cfg.Meta.Log(ctx, sp.journal.NS(), sp.journal.Reading(), pageEntries)
 		if errors.Is(err, dbfs.ErrReset) {
 			sp.listAnew()
 		}
@@ -280,6 +280,9 @@ func (sp *space) readLog(ctx context.Context) error {
 
 // list builds the tree anew, and then reads the log from where the listing began.
 func (sp *space) list(ctx context.Context) error {
+	if sp.journal.HoldsBack() {
+		return fmt.Errorf("the tree is not listed anew while changes of other devices are held: %w", dbfs.ErrHeld)
+	}
 	sp.setState(Listing)
 	listing, err := sp.journal.List()
 	if err != nil {
