@@ -29,7 +29,7 @@ import (
 type Hold struct {
 	ID         uint64    `json:"id"`
 	Incoming   bool      `json:"incoming,omitempty"`
-	Decision    Decision   `json:"decision"`
+	Decision   Decision  `json:"decision"`
 	Since      time.Time `json:"since"` // when it was made
 	Last       int64     `json:"last"`  // nanoseconds: when the newest of it was done
 	Deletes    int       `json:"deletes"`

@@ -33,6 +33,7 @@ var exits = []struct {
 	{dbfs.ErrReadOnly, 7},
 	{control.ErrNotSynced, 8},
 	{control.ErrAttention, 9},
+	{dbfs.ErrHeld, 9},
 	{dbfs.ErrCorrupt, 10},
 	{dbfs.ErrLocked, 11},
 	{dbfs.ErrNoSpace, 12},

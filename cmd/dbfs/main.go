@@ -31,7 +31,7 @@ var commands = []struct {
 }{
 	{"Start here", []func(*tool) *cobra.Command{loginCommand, logoutCommand, mountCommand, umountCommand}},
 	{"Look", []func(*tool) *cobra.Command{statusCommand, filestatusCommand, lsCommand}},
-	{"Be sure", []func(*tool) *cobra.Command{waitCommand}},
+	{"Be sure", []func(*tool) *cobra.Command{waitCommand, heldCommand}},
 	{"Find", []func(*tool) *cobra.Command{searchCommand, grepCommand}},
 	{"Conflicts and sharing", []func(*tool) *cobra.Command{conflictsCommand, nsCommand}},
 	{"Tune", []func(*tool) *cobra.Command{pauseCommand, resumeCommand}},

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -41,12 +42,17 @@ type mountFlags struct {
 	allowOther, ro     bool
 	owners, indexAll   bool
 	nonempty           bool
+	guard              bool
+	budget             daemon.Budget
+	guardBytes         byteSize
+	guardWindow        span
 	logLevel           string
 	explicitMountPoint string
 }
 
 func mountCommand(t *tool) *cobra.Command {
-	flags := mountFlags{cacheSize: 10 << 30, unsent: 8 << 30, minFree: 1 << 30}
+	flags := mountFlags{cacheSize: 10 << 30, unsent: 8 << 30, minFree: 1 << 30, budget: daemon.DefaultBudget()}
+	flags.guardBytes, flags.guardWindow = byteSize(flags.budget.Bytes), span(flags.budget.Window)
 	cmd := &cobra.Command{
 		Use:   "mount [PATH]",
 		Short: "Show the drive at a directory, by default ~/Dbfs",
@@ -76,6 +82,12 @@ func mountCommand(t *tool) *cobra.Command {
 	f.BoolVar(&flags.owners, "preserve-owners", os.Geteuid() == 0, "keep and show the owners that files have, instead of yours; root does")
 	f.BoolVar(&flags.indexAll, "index-all", false, "download small files so that they can be searched")
 	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
+	f.BoolVar(&flags.guard, "guard", true, "hold mass deletes and overwrites, here and by other devices, until you decide: dbfs held")
+	f.IntVar(&flags.budget.Count, "guard-count", flags.budget.Count, "so many deletes and overwrites within the window are never held")
+	f.IntVar(&flags.budget.Share, "guard-share", flags.budget.Share, "hold more than those if they are more than so many per cent of a namespace")
+	f.IntVar(&flags.budget.Max, "guard-max", flags.budget.Max, "hold more than so many whatever their share")
+	f.Var(&flags.guardBytes, "guard-bytes", "hold those of files that held more than so much")
+	f.Var(&flags.guardWindow, "guard-window", "how far back deletes and overwrites are counted together")
 	f.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
@@ -185,6 +197,12 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 		CacheSize: int64(flags.cacheSize), UnsentSize: int64(flags.unsent), MinFree: int64(flags.minFree),
 		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owners, IndexAll: flags.indexAll,
 		Version: thisVersion(),
+	}
+	if s.Guard, s.NoGuard = flags.budget, !flags.guard; flags.guard {
+		s.Guard.Bytes, s.Guard.Window = int64(flags.guardBytes), time.Duration(flags.guardWindow)
+		if err := s.Guard.Check(); err != nil {
+			return s, err
+		}
 	}
 	s.Version.PID = os.Getpid()
 	for _, dir := range []struct {

@@ -163,6 +163,14 @@ func sampleDaemon() *controltest.Fake {
 		Copies: []control.Conflict{
 			{Path: "/work/plan (bob's conflicted copy).docx", Original: "/work/plan.docx", Device: "bob-laptop", Time: noon.Add(-time.Hour), Size: 1200},
 		},
+		Held: []control.Hold{
+			{ID: 7, Namespace: "personal", State: control.HoldUndecided, Since: noon.Add(-time.Minute), Deletes: 412, Overwrites: 1, Bytes: 3 << 30, Of: 520},
+			{ID: 8, Namespace: "archive", Incoming: true, State: "approved", Since: noon, Overwrites: 3001, Bytes: 1 << 20},
+		},
+		HeldNames: []control.HeldItem{
+			{Path: "/work/plan.docx", What: "overwrite", Size: 1200, Time: noon.Add(-2 * time.Minute)},
+			{Path: "/work/acme", What: "delete", Time: noon.Add(-time.Minute)},
+		},
 	}
 }
 

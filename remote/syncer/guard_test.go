@@ -49,7 +49,7 @@ func (c *client) remove(from, to int) {
 
 func (c *client) held() []journal.Hold { return c.journal(c.w.root).Holds() }
 
-func (c *client) decide(v journal.Verdict) {
+func (c *client) decide(v journal.Decision) {
 	c.t.Helper()
 	c.await("holds something", func() bool { return len(c.held()) == 1 }, nil)
 	if err := c.journal(c.w.root).Decide(c.held()[0].ID, v); err != nil {
@@ -62,7 +62,7 @@ func (c *client) decide(v journal.Verdict) {
 func (c *client) count() int { return strings.Count(c.holds(c.w.root), "=one") }
 
 func TestHeldEditsAreNotSent(t *testing.T) {
-	for v, want := range map[journal.Verdict]int{journal.Approved: 0, journal.Rejected: 30} {
+	for v, want := range map[journal.Decision]int{journal.Approved: 0, journal.Rejected: 30} {
 		bubble(t, func(t *testing.T, w *world) {
 			alice, bob := filled(t, w, "alice")
 			alice.s.Pause()
@@ -93,7 +93,7 @@ func TestHeldEditsAreNotSent(t *testing.T) {
 }
 
 func TestHeldLogIsNotApplied(t *testing.T) {
-	for v, want := range map[journal.Verdict]int{journal.Approved: 0, journal.Rejected: 20} {
+	for v, want := range map[journal.Decision]int{journal.Approved: 0, journal.Rejected: 20} {
 		bubble(t, func(t *testing.T, w *world) {
 			alice, bob := filled(t, w, "bob")
 			bob.wire.cut()

@@ -14,6 +14,7 @@
 package control
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/dbfs/dbfs"
@@ -32,6 +33,7 @@ const (
 	Uploading   SyncWord = "uploading"
 	Downloading SyncWord = "downloading"
 	Conflicted  SyncWord = "conflicted" // a copy that a conflict made
+	Held        SyncWord = "held"       // changed here, and not sent before somebody has decided
 	Ignored     SyncWord = "ignored"
 	Failed      SyncWord = "error"
 )
@@ -138,7 +140,7 @@ type SearchStatus struct {
 
 // Attention is something that a person should look at.
 type Attention struct {
-	Kind    string    `json:"kind"` // "conflict", "error", "disk" …
+	Kind    string    `json:"kind"` // "conflict", "held", "error", "disk" …
 	Message string    `json:"message"`
 	Command string    `json:"command,omitempty"` // what to type next
 	Path    string    `json:"path,omitempty"`
@@ -272,6 +274,64 @@ type Conflict struct {
 	Device   string    `json:"device,omitempty"`   // whose version the copy is
 	Time     time.Time `json:"time"`
 	Size     int64     `json:"size"`
+}
+
+// A Hold is a mass change that waits for a person.
+type Hold struct {
+	ID         uint64    `json:"id"`
+	Namespace  string    `json:"namespace"`
+	Incoming   bool      `json:"incoming"` // other devices did it; else this one
+	State      string    `json:"state"`    // "held"; or "approved", "rejected" or "discarded", and being done
+	Since      time.Time `json:"since"`
+	Deletes    int       `json:"deletes"`
+	Overwrites int       `json:"overwrites"`
+	Bytes      int64     `json:"bytes"`        // that the files held
+	Of         int       `json:"of,omitempty"` // files and directories that there were, if they were counted
+}
+
+// HoldUndecided is the State of a Hold that waits.
+const HoldUndecided = "held"
+
+// Summary says in words what a hold is about.
+func (h *Hold) Summary() string {
+	deletes, overwrites := number(h.Deletes, "delete"), number(h.Overwrites, "overwrite")
+	switch {
+	case h.Overwrites == 0:
+		return deletes
+	case h.Deletes == 0:
+		return overwrites
+	}
+	return deletes + " and " + overwrites
+}
+
+func number(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// NoHold is the error of asking for a hold that is not there.
+func NoHold(id uint64) error {
+	return WithHint(Errorf(dbfs.ErrNotExist, "nothing is held under the number %d", id), "dbfs held ls")
+}
+
+// A HeldItem is one file or directory of a Hold.
+type HeldItem struct {
+	Path string    `json:"path"` // as it was
+	What string    `json:"what"` // "delete" or "overwrite"
+	Size int64     `json:"size"`
+	Time time.Time `json:"time"`
+}
+
+// MaxHeldItems is how many items of an incoming Hold are named.
+const MaxHeldItems = 200
+
+// A HoldDecision approves a hold, or rejects it.
+type HoldDecision struct {
+	ID      uint64 `json:"id"`
+	Approve bool   `json:"approve"`
+	Discard bool   `json:"discard,omitempty"` // rejected, and what was written in place of old files is not kept
 }
 
 // PauseRequest stops transfers. File access goes on.

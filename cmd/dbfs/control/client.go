@@ -75,6 +75,21 @@ func (c *Client) Conflicts(ctx context.Context) ([]Conflict, error) {
 	return list.Conflicts, err
 }
 
+func (c *Client) Holds(ctx context.Context) ([]Hold, error) {
+	var list holdsList
+	err := c.ask(ctx, http.MethodGet, "held", nil, &list)
+	return list.Held, err
+}
+
+func (c *Client) HeldItems(ctx context.Context, id uint64, emit func(*HeldItem) error) error {
+	_, err := follow[HeldItem, empty](ctx, c, "held/items", idRequest{id}, emit)
+	return err
+}
+
+func (c *Client) DecideHold(ctx context.Context, d HoldDecision) error {
+	return c.ask(ctx, http.MethodPost, "held/decide", d, &empty{})
+}
+
 func (c *Client) Pause(ctx context.Context, d time.Duration) error {
 	return c.ask(ctx, http.MethodPost, "pause", PauseRequest{For: d}, &empty{})
 }

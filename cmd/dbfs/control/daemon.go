@@ -34,6 +34,13 @@ type Daemon interface {
 	// Conflicts lists the conflicted copies in the drive, oldest first.
 	Conflicts(ctx context.Context) ([]Conflict, error)
 
+	// Holds lists the mass changes that the guard holds, and those that have been decided and are
+	// not through yet, oldest first. HeldItems tells what one of them destroys; of an incoming
+	// one MaxHeldItems at most.
+	Holds(ctx context.Context) ([]Hold, error)
+	HeldItems(ctx context.Context, id uint64, emit func(*HeldItem) error) error
+	DecideHold(ctx context.Context, d HoldDecision) error
+
 	// Pause stops transfers for a while, or with zero until Resume.
 	Pause(ctx context.Context, d time.Duration) error
 	Resume(ctx context.Context) error

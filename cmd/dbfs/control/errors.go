@@ -54,6 +54,7 @@ var kinds = []struct {
 	{dbfs.ErrBusy, "busy", http.StatusConflict},
 	{dbfs.ErrNoAttr, "no_attribute", http.StatusNotFound},
 	{dbfs.ErrUnsupported, "unsupported", http.StatusNotImplemented},
+	{dbfs.ErrHeld, "held", http.StatusConflict},
 	{dbfs.ErrReset, "reset", http.StatusConflict},
 	{dbfs.ErrStaleSeq, "stale_seq", http.StatusConflict},
 	{context.DeadlineExceeded, "timeout", http.StatusGatewayTimeout},

@@ -65,6 +65,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/conflicts", get(s.conflicts))
 	mux.HandleFunc("POST /v1/filestatus", post(s.fileStatus))
 	mux.HandleFunc("POST /v1/search", post(s.search))
+	mux.HandleFunc("GET /v1/held", get(s.holds))
+	mux.HandleFunc("POST /v1/held/items", stream(s.heldItems))
+	mux.HandleFunc("POST /v1/held/decide", post(s.decideHold))
 	mux.HandleFunc("POST /v1/pause", post(s.pause))
 	mux.HandleFunc("POST /v1/resume", post(s.resume))
 	mux.HandleFunc("POST /v1/list", stream(s.list))
@@ -106,6 +109,12 @@ type (
 	pathRequest struct {
 		Path string `json:"path"`
 	}
+	idRequest struct {
+		ID uint64 `json:"id"`
+	}
+	holdsList struct {
+		Held []Hold `json:"held"`
+	}
 	empty         struct{}
 	conflictsList struct {
 		Conflicts []Conflict `json:"conflicts"`
@@ -133,6 +142,22 @@ func (s *Server) search(ctx context.Context, req SearchRequest) (*SearchResult, 
 func (s *Server) conflicts(ctx context.Context) (conflictsList, error) {
 	list, err := s.daemon.Conflicts(ctx)
 	return conflictsList{orEmpty(list)}, err
+}
+
+func (s *Server) holds(ctx context.Context) (holdsList, error) {
+	list, err := s.daemon.Holds(ctx)
+	return holdsList{orEmpty(list)}, err
+}
+
+func (s *Server) heldItems(ctx context.Context, req idRequest, w *streamWriter) (any, error) {
+	return empty{}, s.daemon.HeldItems(ctx, req.ID, func(item *HeldItem) error { return w.item(item) })
+}
+
+func (s *Server) decideHold(ctx context.Context, req HoldDecision) (empty, error) {
+	if req.Approve && req.Discard {
+		return empty{}, fmt.Errorf("%w: approve and discard", dbfs.ErrInvalid)
+	}
+	return empty{}, s.daemon.DecideHold(ctx, req)
 }
 
 // orEmpty makes JSON write a list that holds nothing as [], not as null.

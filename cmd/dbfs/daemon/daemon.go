@@ -57,6 +57,9 @@ type Settings struct {
 	Preserve   bool // keep and show the owners that files have
 	IndexAll   bool // download small files so that they can be searched
 
+	Guard   Budget // what is held as too much at once; zero: the default
+	NoGuard bool   // nothing is
+
 	Source  string // what the table of mounts shall say
 	Version control.Version
 	Log     *slog.Logger
@@ -76,6 +79,9 @@ type Daemon struct {
 	syncer *syncer.Syncer
 	rate   rate
 	ended  chan struct{} // closed by an Umount that has been answered
+
+	holds    sync.Mutex // guards lastHold, after a journal's own lock
+	lastHold uint64
 
 	mu          sync.Mutex // guards what follows
 	spaces      map[dbfs.NamespaceID]*space
@@ -268,6 +274,7 @@ func (d *Daemon) tick(ctx context.Context) {
 			if err := d.sync(); err != nil {
 				d.log.Error("what was edited in the last second may not survive a loss of power", "err", err)
 			}
+			d.guard()
 			d.rate.sample(d.sentBytes())
 		case <-ctx.Done():
 			return

@@ -48,7 +48,10 @@ func (d *Daemon) fileStatus(sp *space, n dbfs.Node, path string) (*control.FileS
 
 func (d *Daemon) syncWord(sp *space, n dbfs.Node, st *control.FileStatus) {
 	state := sp.journal.StateOf(n.ID)
+	hold, held := sp.journal.HeldOf(n.ID)
 	switch {
+	case held:
+		st.Sync, st.Reason = control.Held, fmt.Sprintf("it waits for a decision: dbfs held show %d", hold)
 	case state.Open:
 		st.Sync, st.Reason = control.Pending, "a program has it open for writing"
 	case state.Sent:

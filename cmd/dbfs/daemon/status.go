@@ -124,6 +124,7 @@ func (d *Daemon) attention(st *control.Status, sync syncer.Status) {
 			Kind: "conflict", Message: fmt.Sprintf("%d conflicted %s", n, plural(n, "copy", "copies")), Command: "dbfs conflicts", Since: conflicts[0].Time,
 		})
 	}
+	d.heldAttention(st)
 	if errors.Is(sync.Err, dbfs.ErrAuth) {
 		st.Attention = append(st.Attention, control.Attention{Kind: "error", Message: sync.Err.Error(), Command: "dbfs login"})
 	}

@@ -19,7 +19,7 @@ func (d *Daemon) Wait(ctx context.Context, req control.WaitRequest, progress fun
 	d.syncer.Kick()
 	w := newWaiter(d, req.Path)
 	for {
-		if err := w.stranded(); err != nil {
+		if err := errors.Join(w.stranded(), w.held()); err != nil {
 			return nil, err
 		}
 		left, item := w.left()
@@ -52,6 +52,7 @@ type waiter struct {
 	below string
 	until map[dbfs.NamespaceID]uint64 // edits made later do not count
 	total int64
+	gone  map[dbfs.NodeID]string // drive paths of what is deleted, and held
 }
 
 func newWaiter(d *Daemon, path string) *waiter {
@@ -128,12 +129,15 @@ func (w *waiter) name(sp *space, op *dbfs.Op) string {
 }
 
 // concerns reports whether an edit is about something below the path. What is gone from the
-// view, or has left, counts too: nobody can say any more where it was.
+// view, or has left, counts too: nobody can say any more where it was, unless it is held.
 func (w *waiter) concerns(sp *space, op *dbfs.Op) bool {
 	if w.below == "" {
 		return true
 	}
 	path, ok := w.d.drivePath(sp, op.Node)
+	if !ok {
+		path, ok = w.gone[op.Node]
+	}
 	return !ok || op.Type == dbfs.OpMove || path == w.below || strings.HasPrefix(path, w.below+"/")
 }
 

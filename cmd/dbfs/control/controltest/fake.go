@@ -24,6 +24,9 @@ type Fake struct {
 	Summary control.GrepSummary
 	Copies  []control.Conflict
 
+	Held      []control.Hold
+	HeldNames []control.HeldItem // of every hold
+
 	// Hang makes Wait, Grep and Umount, after their steps, last until their context ends.
 	Hang bool
 	// Unmounted, if not nil, is called when Umount has succeeded.
@@ -112,6 +115,22 @@ func (f *Fake) Grep(ctx context.Context, req control.GrepRequest, emit func(*con
 func (f *Fake) Conflicts(context.Context) ([]control.Conflict, error) {
 	return f.Copies, f.ask("conflicts")
 }
+
+func (f *Fake) Holds(context.Context) ([]control.Hold, error) { return f.Held, f.ask("holds") }
+
+func (f *Fake) HeldItems(_ context.Context, id uint64, emit func(*control.HeldItem) error) error {
+	if err := f.ask(id); err != nil {
+		return err
+	}
+	for _, item := range f.HeldNames {
+		if err := emit(&item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Fake) DecideHold(_ context.Context, d control.HoldDecision) error { return f.ask(d) }
 
 func (f *Fake) Pause(_ context.Context, d time.Duration) error {
 	return f.ask(control.PauseRequest{For: d})
