@@ -76,7 +76,7 @@ func (o Options) withDefaults() Options {
 // Cache is the chunk cache of one client. All methods, and those of its bodies and drafts,
 // may be called from several goroutines.
 //
-// Order of locks: evictor.mu, body.mu, pins.mu, then mu and the others, inside which no
+// Order of locks: keeping.mu, evictor.mu, body.mu, pins.mu, then mu and the others, inside which no
 // other is taken. None is held while something is fetched; pins.mu is held while the
 // function given to Recover is asked.
 type Cache struct {
@@ -94,6 +94,7 @@ type Cache struct {
 	pins    pins    // which chunks are unsent
 	room    room    // budget of unsent bytes
 	evictor evictor // budget of clean bytes
+	keeping keeping // what of the clean bytes is not to be evicted
 	fetcher fetcher
 	hasher  hasher
 	syncing group

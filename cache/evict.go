@@ -262,6 +262,7 @@ type victim struct {
 // evictSome evicts up to want bytes, or a little more, from the oldest entries and returns
 // how many it freed.
 func (e *evictor) evictSome(want int64, open bool) (freed int64, err error) {
+	begun := e.now()
 	var after []byte
 	for freed < want {
 		victims, last, err := e.oldest(after, 64)
@@ -273,7 +274,7 @@ func (e *evictor) evictSome(want int64, open bool) (freed int64, err error) {
 			if freed >= want {
 				break
 			}
-			n, err := e.evict(v, want-freed, open)
+			n, err := e.evict(v, want-freed, open, begun)
 			freed += n
 			if err != nil {
 				return freed, err
@@ -297,12 +298,14 @@ func (e *evictor) oldest(after []byte, n int) (victims []victim, last []byte, er
 	return victims, last, err
 }
 
-func (e *evictor) evict(v victim, want int64, open bool) (int64, error) {
+// evict evicts an entry of the order, or, if it is kept, gives it the place of something that was
+// used when the eviction began: out of the way of the next one, and not met again by this one.
+func (e *evictor) evict(v victim, want int64, open bool, begun uint32) (int64, error) {
 	switch {
 	case v.kind == kindLoose && len(v.id) == len(dbfs.ChunkID{}):
-		return e.evictLoose(v)
+		return e.evictLoose(v, begun)
 	case v.kind == kindBody && len(v.id) == fileLen:
-		return e.evictBody(v, want, open)
+		return e.evictBody(v, want, open, begun)
 	}
 	return 0, e.c.cache.update(del(lruKey(v.clock, v.kind, v.id)))
 }
@@ -315,10 +318,17 @@ func (e *evictor) usedSince(k touchKey, known uint32) (clock uint32, later bool)
 	return clock, clock > known
 }
 
-func (e *evictor) evictLoose(v victim) (int64, error) {
+func (e *evictor) evictLoose(v victim, begun uint32) (int64, error) {
 	id := dbfs.ChunkID(v.id)
 	if clock, later := e.usedSince(touchKey{kind: kindLoose, id: id}, v.clock); later {
 		return 0, e.renewLoose(id, clock)
+	}
+	if kept, err := e.c.keepsChunk(id); err != nil {
+		return 0, err
+	} else if kept {
+		if err := e.renewLoose(id, begun); !errors.Is(err, dbfs.ErrNotExist) {
+			return 0, err
+		}
 	}
 	n, err := e.c.dropLoose(id)
 	if n == 0 && err == nil { // an entry of the order without a chunk
@@ -328,7 +338,7 @@ func (e *evictor) evictLoose(v victim) (int64, error) {
 	return n, err
 }
 
-func (e *evictor) evictBody(v victim, want int64, open bool) (int64, error) {
+func (e *evictor) evictBody(v victim, want int64, open bool, begun uint32) (int64, error) {
 	f := fileFrom(v.id)
 	b, err := e.c.acquire(f)
 	if err != nil {
@@ -345,6 +355,9 @@ func (e *evictor) evictBody(v victim, want int64, open bool) (int64, error) {
 	}
 	if clock, later := e.usedSince(touchKey{kind: kindBody, file: f}, v.clock); later {
 		return 0, b.renew(clock)
+	}
+	if kept, err := e.c.kept(f); kept != nil || err != nil {
+		return 0, errors.Join(err, b.renew(begun))
 	}
 	n, err := b.evict(want)
 	e.evicted.Add(n)

@@ -17,6 +17,8 @@ import (
 //	cache  cl<clock u32><m|p><id>   bytes that evicting this loose chunk or body would free
 //	cache  cx<chunk><file><i u16>   nothing; a hint that the body may have the chunk at i
 //	cache  cs                       clean bytes in all, as of some time ago
+//	cache  ck<file>                 size and chunk ids of a version that is not to be evicted
+//	cache  cn<chunk><file>          nothing; the version of that file that is kept has the chunk
 //	state  cu<chunk>                an unsent chunk: its length, and who holds it
 //
 // And the files, hh being two hexadecimal digits of the name:
@@ -88,6 +90,10 @@ func valueKey(id dbfs.ChunkID) []byte   { return key('v', id[:]) }
 func looseKey(id dbfs.ChunkID) []byte   { return key('m', id[:]) }
 func unsentKey(id dbfs.ChunkID) []byte  { return key('u', id[:]) }
 func hintPrefix(id dbfs.ChunkID) []byte { return key('x', id[:]) }
+func keepKey(f File) []byte             { return key('k', f.bytes()) }
+
+func keptChunkPrefix(id dbfs.ChunkID) []byte      { return key('n', id[:]) }
+func keptChunkKey(id dbfs.ChunkID, f File) []byte { return key('n', id[:], f.bytes()) }
 
 func hintKey(id dbfs.ChunkID, at spot) []byte {
 	return binary.BigEndian.AppendUint16(key('x', id[:], at.file.bytes()), uint16(at.i))
@@ -104,6 +110,8 @@ func hintFrom(k []byte) (spot, bool) {
 var (
 	lruPrefix = key('l')
 	totalKey  = key('s')
+
+	keepPrefix = key('k')
 )
 
 func lruKey(clock uint32, kind byte, id []byte) []byte {
