@@ -32,6 +32,7 @@ var commands = []struct {
 	{"Start here", []func(*tool) *cobra.Command{loginCommand, logoutCommand, mountCommand, umountCommand}},
 	{"Look", []func(*tool) *cobra.Command{statusCommand, filestatusCommand, lsCommand}},
 	{"Be sure", []func(*tool) *cobra.Command{waitCommand, heldCommand}},
+	{"Local copies", []func(*tool) *cobra.Command{pinCommand, unpinCommand, freeCommand, warmupCommand, cacheCommand}},
 	{"Find", []func(*tool) *cobra.Command{searchCommand, grepCommand}},
 	{"Conflicts and sharing", []func(*tool) *cobra.Command{conflictsCommand, nsCommand}},
 	{"Tune", []func(*tool) *cobra.Command{pauseCommand, resumeCommand}},

@@ -74,6 +74,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /v1/wait", stream(s.wait))
 	mux.HandleFunc("POST /v1/grep", stream(s.grep))
 	mux.HandleFunc("POST /v1/umount", stream(s.umount))
+	if copies, ok := s.daemon.(Copies); ok {
+		copiesRoutes(mux, copies)
+	}
 	if host, ok := s.daemon.(Host); ok {
 		mux.Handle("/v1/server/", http.StripPrefix("/v1/server", host.ServerHandler()))
 	}

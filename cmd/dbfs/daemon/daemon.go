@@ -78,6 +78,7 @@ type Daemon struct {
 	fs     *fs.FS
 	syncer *syncer.Syncer
 	rate   rate
+	pins   *pins
 	ended  chan struct{} // closed by an Umount that has been answered
 
 	holds    sync.Mutex // guards lastHold, after a journal's own lock
@@ -126,6 +127,9 @@ func (d *Daemon) build() (err error) {
 	if err != nil {
 		return err
 	}
+	if d.pins, err = openPins(d); err != nil {
+		return err
+	}
 	d.fs = fs.New(fs.Config{
 		Cache: d.cache, KV: d.kv, Inodes: d.inodes, Root: d.me.Root, Clock: time.Now, Log: d.log,
 		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve,
@@ -166,6 +170,7 @@ func (d *Daemon) run(ctx context.Context, ready func()) error {
 	defer running.Wait()
 	defer stop()
 	d.startFeeding(work)
+	d.pins.start(work)
 	running.Go(func() { d.syncer.Run(work) })
 	running.Go(func() { d.tick(work) })
 	if err := d.awaitRoot(ctx); err != nil {
@@ -297,6 +302,9 @@ func (d *Daemon) sync() error {
 // close lets go of everything that build opened, in the opposite order.
 func (d *Daemon) close() error {
 	var errs []error
+	if d.pins != nil {
+		d.pins.close()
+	}
 	for _, sp := range d.kept() {
 		errs = append(errs, sp.close())
 	}

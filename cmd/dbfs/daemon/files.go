@@ -37,6 +37,8 @@ func (d *Daemon) fileStatus(sp *space, n dbfs.Node, path string) (*control.FileS
 		return nil, err
 	}
 	switch st.LocalBytes = local; {
+	case local >= n.Content.Size && d.pins.wants(sp, n):
+		st.Residency = control.Pinned
 	case local >= n.Content.Size:
 	case local == 0:
 		st.Residency = control.OnlineOnly

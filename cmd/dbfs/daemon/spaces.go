@@ -78,6 +78,7 @@ func (d *Daemon) changed(sp *space, changes []journal.Change) {
 	if sp.feed != nil {
 		sp.feed.changed(changes)
 	}
+	d.pins.changed(sp.journal.NS(), changes)
 	for _, c := range changes {
 		if c.After != nil && c.After.Kind == dbfs.KindMount {
 			d.syncer.Refresh()

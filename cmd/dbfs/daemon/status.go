@@ -97,6 +97,7 @@ func (d *Daemon) cacheStatus(st *control.CacheStatus) {
 		Used: c.Clean, Budget: c.Size, Unsent: c.Unsent, UnsentBudget: c.Limit,
 		Fetched: c.Fetched, Evicted: c.Evicted, Hits: c.Hits, Misses: c.Misses,
 	}
+	st.Pinned, _ = d.cache.Kept() // what cannot be read counts as nothing here
 }
 
 func (d *Daemon) searchStatus(st *control.SearchStatus) {
@@ -147,6 +148,7 @@ func (d *Daemon) attention(st *control.Status, sync syncer.Status) {
 			})
 		}
 	}
+	st.Attention = append(st.Attention, d.pins.attention()...)
 	if c := st.Cache; c.UnsentBudget > 0 && c.Unsent > c.UnsentBudget*9/10 {
 		st.Attention = append(st.Attention, control.Attention{
 			Kind: "disk", Message: "the room for unsent data is nearly full: writers will have to wait", Command: "dbfs wait",
