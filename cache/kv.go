@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -39,6 +40,8 @@ type KV struct {
 	db      *badger.DB
 	logs    *logFiles
 	syncing group
+	updates atomic.Uint64 // that are done, one of them before this process
+	durable atomic.Uint64 // how many of them survive a loss of power
 	reserve *reserve
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when the value-log collection has ended
@@ -68,6 +71,7 @@ func OpenKV(dir string, opts KVOptions) (*KV, error) {
 		stop:    stop,
 		stopped: make(chan struct{}),
 	}
+	k.updates.Store(1)
 	go k.collect(ctx)
 	return k, nil
 }
@@ -133,6 +137,7 @@ func (k *KV) View(fn func(dbfs.Txn) error) error {
 // Update implements dbfs.KV. ErrTooLarge: more than one transaction holds; ErrNoSpace:
 // the disk is all but full.
 func (k *KV) Update(fn func(dbfs.Txn) error) error {
+	defer k.updates.Add(1) // also if it failed: some of it may be there
 	return kvError(k.db.Update(func(t *badger.Txn) error {
 		u := kvUpdate{kvView{t}, new(int64)}
 		if err := fn(u); err != nil {
@@ -142,11 +147,26 @@ func (k *KV) Update(fn func(dbfs.Txn) error) error {
 	}))
 }
 
-// Sync implements dbfs.KV. Callers that come while a sync is running share the next one.
+// Sync implements dbfs.KV. Callers that come while a sync is running share the next one, and
+// those that come when nothing was updated since the last one have nothing to wait for: an
+// fsync(2) on the drive syncs the book of bytes and then the journal, which are one KV.
 func (k *KV) Sync() error {
-	if err := k.syncing.do(k.logs.sync); err != nil {
+	if k.durable.Load() >= k.updates.Load() {
+		return nil
+	}
+	if err := k.syncing.do(k.sync); err != nil {
 		return fmt.Errorf("sync %s: %w", k.db.Opts().Dir, diskError(err))
 	}
+	return nil
+}
+
+// sync is run by one goroutine at a time.
+func (k *KV) sync() error {
+	done := k.updates.Load()
+	if err := k.logs.sync(); err != nil {
+		return err
+	}
+	k.durable.Store(done)
 	return nil
 }
 

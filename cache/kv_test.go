@@ -119,6 +119,53 @@ func TestKVSurvivesTheProcess(t *testing.T) {
 	})
 }
 
+// A Sync with nothing new does nothing; whatever was updated and not synced is synced by the
+// next one, also if the one before failed, and also if that was another process's.
+func TestKVSyncsWhatIsNew(t *testing.T) {
+	dir := t.TempDir()
+	kv := openKV(t, dir)
+	defer func() { kv.Close() }()
+	update := func() {
+		t.Helper()
+		if err := kv.Update(func(txn dbfs.Txn) error { return txn.Set([]byte("k"), nil) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	syncs := func(want bool) {
+		t.Helper()
+		kv.logs.dir = dir + "/none" // so that it fails if it does anything
+		err := kv.Sync()
+		if kv.logs.dir = dir; (err != nil) != want {
+			t.Errorf("synced: %v, want %v: %v", err != nil, want, err)
+		}
+	}
+	works := func() {
+		t.Helper()
+		if err := kv.Sync(); err != nil {
+			t.Error(err)
+		}
+	}
+	syncs(true)
+	works()
+	syncs(false)
+	update()
+	syncs(true)
+	syncs(true)
+	works()
+	syncs(false)
+	failed := errors.New("no")
+	if err := kv.Update(func(dbfs.Txn) error { return failed }); !errors.Is(err, failed) {
+		t.Fatal(err)
+	}
+	works()
+	update()
+	if err := kv.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kv = openKV(t, dir)
+	syncs(true)
+}
+
 func TestGroupShares(t *testing.T) {
 	var g group
 	var runs atomic.Int32
