@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -852,4 +853,28 @@ func TestUnsentBudget(t *testing.T) {
 	w.check(small.Close())
 	w.check(d.Close())
 	w.unsent(0)
+}
+
+// A process that seals and dies leaves bytes that are not on the disk yet: the next one's first
+// Sync has to put them there, in bodies and by themselves.
+func TestFirstSyncIsOfWhatTheLastProcessSealed(t *testing.T) {
+	w := newWorld(t, nil)
+	data := random(2 * dbfs.ChunkSize)
+	content := w.make(file(1), data)
+	d := w.draft(file(1), content)
+	w.write(d, random(100), 0) // sets the first chunk aside
+	w.need(w.seal(d))
+	w.check(d.Close())
+	w.close()
+	w.open()
+	body, aside := w.c.state.bodyFile(file(1)), w.c.state.chunkFile(content.Chunks[0])
+	for _, name := range []string{body, filepath.Dir(body), aside, filepath.Dir(aside)} {
+		if _, ok := w.c.dirty[name]; !ok {
+			t.Errorf("%s is not for the next Sync", name)
+		}
+	}
+	w.check(w.c.Sync())
+	if len(w.c.dirty) > 0 {
+		t.Errorf("still to be synced: %v", w.c.dirty)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/dbfs/dbfs"
 )
@@ -22,6 +23,7 @@ func (c *Cache) Recover(needed func(dbfs.ChunkID) bool) error {
 	total := int64(0)
 	err := c.pins.each(func(id dbfs.ChunkID, u unsent) {
 		total += int64(u.n)
+		c.mustSyncUnsent(id, u) // whoever wrote it may not have lived to
 		if !needed(id) {
 			gone = append(gone, dbfs.ChunkRef{ID: id, Len: u.n})
 		}
@@ -37,6 +39,18 @@ func (c *Cache) Recover(needed func(dbfs.ChunkID) bool) error {
 		return fmt.Errorf("recover: %w", err)
 	}
 	return nil
+}
+
+// mustSyncUnsent says that the file in which an unsent chunk lies is for the next Sync.
+func (c *Cache) mustSyncUnsent(id dbfs.ChunkID, u unsent) {
+	switch {
+	case !u.loose:
+		name := c.state.bodyFile(u.at.file)
+		c.mustSync(name, filepath.Dir(name))
+	case u.n > SmallSize:
+		name := c.state.chunkFile(id)
+		c.mustSync(name, filepath.Dir(name))
+	}
 }
 
 // settleBodies sends the bodies in state home of which nothing is unsent any more.
