@@ -19,7 +19,8 @@ type Meta interface {
 	Commit(ctx context.Context, ns NamespaceID, batch Batch) ([]Entry, error)
 
 	// Log returns entries after a cursor in order, whole batches, at most about limit of
-	// them; ErrReset when the cursor cannot be continued.
+	// them; ErrReset when the cursor cannot be continued. To a reader that is far behind it
+	// tells instead what the nodes that have changed since are now.
 	Log(ctx context.Context, ns NamespaceID, after Cursor, limit int) (LogPage, error)
 
 	// Tree lists the nodes that are not deleted, in order of NodeID, starting after the
@@ -49,8 +50,15 @@ type RevisionPage struct {
 }
 
 // A LogPage is a run of entries. Next is the cursor after them.
+//
+// Of a page with State there are no entries, but the nodes that were changed last after the
+// cursor and up to Next, deleted ones too, in order of Last. They are of the moment of that
+// page: a node may already be in a directory that a later page brings, so the tree is whole
+// again only at Head. Next need not be at the end of a batch then.
 type LogPage struct {
 	Entries []Entry `json:"entries"`
+	State   bool    `json:"state,omitempty"`
+	Nodes   []Node  `json:"nodes,omitempty"`
 	Next    Cursor  `json:"next"`
 	Head    JID     `json:"head"`
 	More    bool    `json:"more,omitempty"`

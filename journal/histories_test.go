@@ -37,6 +37,7 @@ type plan struct {
 	disks   bool // … that fail
 	subsets bool // contents are ready at random
 	resets  bool // the log is cut off
+	trims   bool // the log is trimmed, and nodes are told of instead
 	restore bool // the server is restored from a backup
 	guarded bool // nearly every harm is held, and decided at random
 	txn     int  // bytes that a transaction holds; 0: as usual
@@ -53,6 +54,12 @@ var plans = []plan{
 	{name: "resets", count: 133, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, resets: true, txn: 2500},
 	{name: "guarded", count: 166, devices: 3, active: 3, steps: 80, losses: true, crashes: true, subsets: true, guarded: true},
 	{name: "guarded through resets", count: 66, devices: 3, active: 3, steps: 60, losses: true, crashes: true, resets: true, guarded: true, txn: 2500},
+	// Without losses: when an answer is lost, and its entries are trimmed before it is asked for
+	// again, what was made and deleted in that batch may be made and deleted again, in sight.
+	{name: "alone through trims", count: 66, devices: 2, active: 1, steps: 60, crashes: true, subsets: true, trims: true},
+	{name: "trims", count: 133, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, trims: true, txn: 2500},
+	{name: "guarded trims", count: 133, devices: 3, active: 3, steps: 80, losses: true, crashes: true, subsets: true, guarded: true, trims: true},
+	{name: "trims and resets", count: 66, devices: 3, active: 3, steps: 60, losses: true, crashes: true, disks: true, trims: true, resets: true},
 	{name: "restores", count: 100, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, restore: true},
 }
 
@@ -81,8 +88,12 @@ func TestHistories(t *testing.T) {
 				count = *histories
 			}
 			clear(decisions)
+			jumps := 0
 			for i := range count {
-				runHistory(t, h, p, *firstSeed+uint64(i))
+				jumps += runHistory(t, h, p, *firstSeed+uint64(i))
+			}
+			if p.trims && jumps < count/3 {
+				t.Errorf("%d pages of nodes in %d histories: they are hardly tried", jumps, count)
 			}
 			if p.guarded {
 				t.Logf("decisions: %v", decisions)
@@ -112,7 +123,7 @@ type history struct {
 	trace   []string
 }
 
-func runHistory(t *testing.T, h *host, p plan, seed uint64) {
+func runHistory(t *testing.T, h *host, p plan, seed uint64) (jumps int) {
 	hi := &history{
 		t: t, plan: p, h: h, ns: h.namespace(t), rng: rand.New(rand.NewPCG(seed, 99)),
 		written: make(map[int]string), seen: make(map[int]bool), epoch: 1,
@@ -142,6 +153,10 @@ func runHistory(t *testing.T, h *host, p plan, seed uint64) {
 	if done = true; t.Failed() {
 		t.FailNow()
 	}
+	for _, d := range hi.devices {
+		jumps += d.jumps
+	}
+	return jumps
 }
 
 func (hi *history) log(d *device, format string, args ...any) {
@@ -184,6 +199,9 @@ func (hi *history) step(d *device) {
 	case n < 97 && hi.plan.resets:
 		hi.log(d, "finds the log cut off")
 		hi.h.store.forget(hi.t, hi.ns)
+	case n < 99 && hi.plan.trims:
+		hi.log(d, "finds the log trimmed")
+		hi.h.store.trim(hi.t, hi.ns)
 	case n < 97 && hi.plan.restore:
 		hi.restore(d)
 	case hi.plan.disks:

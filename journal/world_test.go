@@ -130,6 +130,23 @@ func (r rows) forget(t testing.TB, ns dbfs.NamespaceID) {
 	}))
 }
 
+// trim drops all entries of a namespace's log, so that who is behind is told of nodes.
+func (r rows) trim(t testing.TB, ns dbfs.NamespaceID) {
+	check(t, r.Update(t.Context(), ns, func(tx server.Tx) error {
+		head, err := tx.Head()
+		if err != nil {
+			return err
+		}
+		for jid := head.Trim + 1; jid <= head.JID; jid++ {
+			if err := tx.DelEntry(jid); err != nil {
+				return err
+			}
+		}
+		head.Trim = head.JID
+		return tx.SetHead(head)
+	}))
+}
+
 // A host is a server with an account of some devices.
 type host struct {
 	store    rows
@@ -182,6 +199,7 @@ type device struct {
 	noticed []string // what reconciling told, lasting or not
 	changes []Change
 	refused int
+	jumps   int
 }
 
 // listing is a Listing under way.
@@ -332,7 +350,13 @@ func (d *device) pull(pages int) error {
 		if err != nil {
 			return err
 		}
-		if err := d.j.Advance(page.Entries, page.Next); err != nil {
+		if page.State {
+			d.jumps++
+			err = d.j.Jump(page.Nodes, page.Next, page.Head)
+		} else {
+			err = d.j.Advance(page.Entries, page.Next)
+		}
+		if err != nil {
 			return err
 		}
 		if !page.More {

@@ -142,6 +142,9 @@ func checkEntries(after dbfs.JID, entries []dbfs.Entry) error {
 }
 
 func checkLogPage(after dbfs.Cursor, p *dbfs.LogPage) error {
+	if p.State {
+		return checkStatePage(after, p)
+	}
 	if err := checkEntries(after.JID, p.Entries); err != nil {
 		return err
 	}
@@ -149,6 +152,27 @@ func checkLogPage(after dbfs.Cursor, p *dbfs.LogPage) error {
 	if p.Next != want || p.Head < p.Next.JID || p.More != (p.Head > p.Next.JID) || p.More && len(p.Entries) == 0 {
 		return fmt.Errorf("%w: log page of %d entries after %d says next %d, head %d, more %t",
 			dbfs.ErrCorrupt, len(p.Entries), after.JID, p.Next.JID, p.Head, p.More)
+	}
+	return nil
+}
+
+// checkStatePage wants nodes in the order of their last changes, all within the page.
+func checkStatePage(after dbfs.Cursor, p *dbfs.LogPage) error {
+	last := after.JID
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		if n.Last <= last {
+			return fmt.Errorf("%w: node %s, changed at %d, comes after %d", dbfs.ErrCorrupt, n.ID, n.Last, last)
+		}
+		if err := checkNode(n); err != nil {
+			return err
+		}
+		last = n.Last
+	}
+	if len(p.Entries) > 0 || p.Next.Epoch != after.Epoch || p.Head < p.Next.JID || p.More != (p.Head > p.Next.JID) ||
+		last > p.Next.JID || p.More && (len(p.Nodes) == 0 || last != p.Next.JID) {
+		return fmt.Errorf("%w: page of %d nodes after %d, up to %d, says next %d, head %d, more %t",
+			dbfs.ErrCorrupt, len(p.Nodes), after.JID, last, p.Next.JID, p.Head, p.More)
 	}
 	return nil
 }

@@ -318,6 +318,15 @@ func FuzzLogPage(f *testing.F) {
 	}
 	f.Add(string(text))
 	f.Add(`{"entries":[],"next":{"epoch":2,"jid":4},"head":4}`)
+	nodes := goodPage()
+	for _, e := range nodes.Entries {
+		nodes.Nodes = append(nodes.Nodes, e.Node)
+	}
+	nodes.Entries, nodes.State = nil, true
+	if text, err = json.Marshal(nodes); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(text))
 	f.Fuzz(func(t *testing.T, body string) {
 		after := dbfs.Cursor{Epoch: 2, JID: 4}
 		p, err := says(200, nil, body).Log(t.Context(), 1, after, 10)
@@ -331,6 +340,13 @@ func FuzzLogPage(f *testing.F) {
 			if e.JID != after.JID+1+dbfs.JID(i) || e.Node.Check() != nil {
 				t.Fatalf("believed %+v", e)
 			}
+		}
+		last := after.JID
+		for _, n := range p.Nodes {
+			if n.Last <= last || n.Last > p.Next.JID || n.Check() != nil {
+				t.Fatalf("believed %+v", n)
+			}
+			last = n.Last
 		}
 	})
 }

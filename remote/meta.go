@@ -58,7 +58,7 @@ func (c *Client) Commit(ctx context.Context, ns dbfs.NamespaceID, batch dbfs.Bat
 // Log is dbfs.Meta's.
 func (c *Client) Log(ctx context.Context, ns dbfs.NamespaceID, after dbfs.Cursor, limit int) (dbfs.LogPage, error) {
 	var p dbfs.LogPage
-	path := nsPath(ns, fmt.Sprintf("log?epoch=%d&after=%d&limit=%d", after.Epoch, uint64(after.JID), limit))
+	path := nsPath(ns, fmt.Sprintf("log?epoch=%d&after=%d&limit=%d&state=1", after.Epoch, uint64(after.JID), limit))
 	if err := c.call(ctx, http.MethodGet, path, nil, &p); err != nil {
 		return dbfs.LogPage{}, err
 	}

@@ -16,6 +16,7 @@ func testReading(t *testing.T, open func(testing.TB) World) {
 		"RootOnceItWasChanged":  rootOnceItWasChanged,
 		"HeavyPages":            heavyPages,
 		"ListingWhileItChanges": listingWhileItChanges,
+		"FarBehind":             farBehind,
 	})
 }
 
@@ -168,5 +169,78 @@ func listingWhileItChanges(t *testing.T, w World) {
 		if nodes[id].Last != n.Last || nodes[id].Parent != n.Parent {
 			t.Errorf("node %s: %+v, want %+v", id, nodes[id], n)
 		}
+	}
+}
+
+// farBehind: who has very much to read is told what the nodes are now, and ends with the same
+// tree; who has an own batch still before it is shown the log up to there.
+func farBehind(t *testing.T, w World) {
+	p, q := rootPen(t, w, "admin"), rootPen(t, w, "admin")
+	p.must(mkdir("d", "", "d"), create("f", "d", "f", content(1, 1)), mkdir("gone", "", "gone"))
+	q.must(mkdir("own", "", "own"))
+	p.must(remove("gone", dbfs.Revs{Place: 3}), move("f", 2, "", "f"))
+	const each, batches = 500, 9
+	arev := dbfs.JID(1)
+	for range batches {
+		ops := make([]dbfs.Op, each)
+		for i := range ops {
+			ops[i] = chmod("d", dbfs.SelfRev, uint32(0o700+i%8))
+		}
+		ops[0].Base.Attr = arev
+		entries := p.must(ops...)
+		arev = entries[each-1].JID
+	}
+	head := p.head()
+	follow := func(m dbfs.Meta, at dbfs.Cursor, limit int) (nodes map[dbfs.NodeID]dbfs.Node, states, logs int) {
+		nodes = make(map[dbfs.NodeID]dbfs.Node)
+		for {
+			page, err := m.Log(t.Context(), p.ns, at, limit)
+			check(t, err)
+			if page.State {
+				states++
+			} else {
+				logs++
+			}
+			for _, n := range page.Nodes {
+				nodes[n.ID] = n
+			}
+			for _, e := range page.Entries {
+				if nodes[e.Node.ID].Last < e.JID {
+					nodes[e.Node.ID] = e.Node
+				}
+			}
+			if at = page.Next; !page.More {
+				break
+			}
+		}
+		if at != head {
+			t.Errorf("ends at %+v, the head is %+v", at, head)
+		}
+		return nodes, states, logs
+	}
+	compare := func(what string, nodes map[dbfs.NodeID]dbfs.Node) {
+		t.Helper()
+		tree := wholeTree(t, p, p.ns, 0)
+		if len(nodes) != len(tree)+1 || !nodes[id("gone")].Deleted {
+			t.Errorf("%s: %d nodes, the tree has %d and there is a deleted one", what, len(nodes), len(tree))
+		}
+		for id, n := range tree {
+			if got := nodes[id]; got.Last != n.Last || got.Parent != n.Parent || got.Attr.Mode != n.Attr.Mode {
+				t.Errorf("%s: node %s is %+v, want %+v", what, id, got, n)
+			}
+		}
+	}
+	for _, limit := range []int{1, 2, 1000} {
+		nodes, states, logs := follow(w.Device(t, "admin"), dbfs.Cursor{Epoch: head.Epoch}, limit)
+		if compare("far behind", nodes); states == 0 || logs > 0 {
+			t.Errorf("limit %d: %d pages of nodes, %d of the log", limit, states, logs)
+		}
+	}
+	nodes, states, logs := follow(q, dbfs.Cursor{Epoch: head.Epoch}, 2)
+	if compare("own batch unseen", nodes); states == 0 || logs == 0 {
+		t.Errorf("own batch unseen: %d pages of nodes, %d of the log; want both", states, logs)
+	}
+	if _, states, _ := follow(p, dbfs.Cursor{Epoch: head.Epoch}, 1000); states > 0 {
+		t.Error("own last batch at the end: it is not shown in the log")
 	}
 }

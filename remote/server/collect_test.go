@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -615,24 +616,83 @@ func TestSharedObjectOutlivesOneRow(t *testing.T) {
 	}
 }
 
-// TestCursorBeforeTheLog: who stopped where the log no longer goes on has to list anew.
+// TestCursorBeforeTheLog: who stopped where the log no longer goes on is told what the nodes are
+// now, and who has not heard of what is forgotten lists anew.
 func TestCursorBeforeTheLog(t *testing.T) {
 	w := newWorld(t, nil)
 	ns := w.admin.me.Root
-	for i := range uint64(3) {
-		mkdir := dbfs.Op{Type: dbfs.OpCreate, Node: dbfs.NodeID{1, byte(i)}, Name: fmt.Sprint(i), Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755}}
-		if err := w.admin.edit(t, ns, i+1, mkdir); err != nil {
+	dir := func(n byte) dbfs.NodeID { return dbfs.NodeID{1, n} }
+	edits := []dbfs.Op{
+		{Type: dbfs.OpCreate, Node: dir(1), Name: "1", Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755}},
+		{Type: dbfs.OpCreate, Node: dir(2), Name: "2", Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755}},
+		{Type: dbfs.OpDelete, Node: dir(1), Base: dbfs.Revs{Content: 1, Place: 1, Attr: 1}},
+		{Type: dbfs.OpSetAttr, Node: dir(2), Base: dbfs.Revs{Attr: 2}, Mask: dbfs.AttrMode, Attr: dbfs.Attr{Mode: 0o700}},
+	}
+	for i, op := range edits {
+		if err := w.admin.edit(t, ns, uint64(i+1), op); err != nil {
 			t.Fatal(err)
 		}
-		w.clock.move(20 * 24 * time.Hour)
+		w.clock.move(15 * 24 * time.Hour)
 	}
-	if res, err := w.srv.Collect(t.Context(), false, func(remote.Collection) {}); err != nil || res.Entries != 2 {
-		t.Fatalf("%+v, %v; want 2 entries forgotten", res, err)
+	collect := func(entries, nodes int64) {
+		t.Helper()
+		if res, err := w.srv.Collect(t.Context(), false, func(remote.Collection) {}); err != nil || res.Entries != entries || res.Nodes != nodes {
+			t.Fatalf("%+v, %v; want %d entries and %d nodes forgotten", res, err, entries, nodes)
+		}
 	}
-	if _, err := w.admin.client.Log(t.Context(), ns, dbfs.Cursor{Epoch: 1, JID: 1}, 10); !errors.Is(err, dbfs.ErrReset) {
-		t.Errorf("after the first entry: %v, want ErrReset", err)
+	want := func(after dbfs.JID, state bool, jids ...dbfs.JID) {
+		t.Helper()
+		page, err := w.admin.client.Log(t.Context(), ns, dbfs.Cursor{Epoch: 1, JID: after}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []dbfs.JID
+		for _, n := range page.Nodes {
+			got = append(got, n.Last)
+		}
+		for _, e := range page.Entries {
+			got = append(got, e.JID)
+		}
+		if page.State != state || !slices.Equal(got, jids) || page.Next.JID != 4 {
+			t.Errorf("after %d: state %t, %v, next %d; want state %t, %v", after, page.State, got, page.Next.JID, state, jids)
+		}
 	}
-	if page, err := w.admin.client.Log(t.Context(), ns, dbfs.Cursor{Epoch: 1, JID: 2}, 10); err != nil || len(page.Entries) != 1 {
-		t.Errorf("after the second: %d entries, %v", len(page.Entries), err)
+	want(0, false, 1, 2, 3, 4)
+	collect(3, 0)
+	want(0, true, 3, 4)
+	want(3, false, 4)
+	w.clock.move(61 * 24 * time.Hour)
+	collect(1, 1)
+	want(3, true, 4)
+	want(4, false)
+	if _, err := w.admin.client.Log(t.Context(), ns, dbfs.Cursor{Epoch: 1, JID: 2}, 10); !errors.Is(err, dbfs.ErrReset) {
+		t.Errorf("before what is forgotten: %v, want ErrReset", err)
 	}
+	var older remote.ErrorReply
+	if status := w.get(t, w.admin, fmt.Sprintf("/v1/ns/%s/log?epoch=1&after=3&limit=5", ns), &older); status != http.StatusGone || older.Code != "reset" {
+		t.Errorf("a client that knows no such pages gets %d, %+v", status, older)
+	}
+}
+
+// get asks the server as an older client would.
+func (w *world) get(t *testing.T, p *person, path string, out any) int {
+	t.Helper()
+	login, err := w.srv.Login(t.Context(), remote.LoginRequest{Token: p.loginToken(t, w), Name: "older"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+login.Token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode
 }

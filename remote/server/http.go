@@ -72,7 +72,11 @@ func (s *Server) metaRoutes(mux *http.ServeMux) {
 		if q.err != nil {
 			return nil, q.err
 		}
-		return se.Log(r.Context(), ns, after, limit)
+		p, err := se.Log(r.Context(), ns, after, limit)
+		if err == nil && p.State && q.uint("state", 1) == 0 { // a client of before there was such a thing
+			err = fmt.Errorf("%w: too far behind", dbfs.ErrReset)
+		}
+		return p, err
 	})
 	handle(s, mux, "GET /v1/ns/{ns}/tree", 0, func(se *Session, r *http.Request, _ none) (any, error) {
 		q := query{r: r}

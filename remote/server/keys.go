@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 //	H <ns>                 Head
 //	n <ns> <node>          node; a long chunk list is left out
 //	e <ns> <parent> <key>  a live child
+//	l <ns> <last> <node>   nothing: finds the nodes in the order in which they were changed last
 //	g <ns> <jid>           entry; a long chunk list is left out
 //	v <ns> <node> <crev>   the chunk list that was left out
 //	r <ns> <node> <crev>   revision; a long chunk list is left out
@@ -79,6 +81,9 @@ func (t keyTx) logKey(jid dbfs.JID) []byte {
 func (t keyTx) chunksKey(id dbfs.NodeID, crev dbfs.JID) []byte {
 	return binary.BigEndian.AppendUint64(append(t.key('v', 24), id[:]...), uint64(crev))
 }
+func (t keyTx) lastKey(last dbfs.JID, id dbfs.NodeID) []byte {
+	return append(binary.BigEndian.AppendUint64(t.key('l', 24), uint64(last)), id[:]...)
+}
 func (t keyTx) revisionKey(id dbfs.NodeID, rev dbfs.JID) []byte {
 	return binary.BigEndian.AppendUint64(append(t.key('r', 24), id[:]...), uint64(rev))
 }
@@ -135,10 +140,66 @@ func (t keyTx) PutNode(n *dbfs.Node) error {
 	if err != nil {
 		return err
 	}
+	if err := t.unlist(n.ID); err != nil {
+		return err
+	}
+	if n.Last > 0 {
+		if err := t.txn.Set(t.lastKey(n.Last, n.ID), nil); err != nil {
+			return err
+		}
+	}
 	return t.txn.Set(t.nodeKey(n.ID), dbfs.AppendNode(nil, &short))
 }
 
-func (t keyTx) DelNode(id dbfs.NodeID) error { return t.txn.Delete(t.nodeKey(id)) }
+// unlist takes a node, if there is one, out of the order of last changes.
+func (t keyTx) unlist(id dbfs.NodeID) error {
+	row, err := t.txn.Get(t.nodeKey(id))
+	if errors.Is(err, dbfs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	old, err := dbfs.DecodeNode(row)
+	if err != nil || old.Last == 0 {
+		return err
+	}
+	return t.txn.Delete(t.lastKey(old.Last, id))
+}
+
+func (t keyTx) DelNode(id dbfs.NodeID) error {
+	if err := t.unlist(id); err != nil {
+		return err
+	}
+	return t.txn.Delete(t.nodeKey(id))
+}
+
+func (t keyTx) Changed(after dbfs.JID, limit int) ([]dbfs.Node, error) {
+	prefix, beyond := t.key('l', 0), dbfs.NodeID(bytes.Repeat([]byte{0xff}, 16))
+	type change struct {
+		id   dbfs.NodeID
+		last dbfs.JID
+	}
+	changes, err := scan(t.txn, prefix, t.lastKey(after, beyond), limit, func(k, _ []byte) (change, error) {
+		if k = k[len(prefix):]; len(k) != 24 {
+			return change{}, fmt.Errorf("%w: last change under a key of %d bytes", dbfs.ErrCorrupt, len(k))
+		}
+		return change{dbfs.NodeID(k[8:]), dbfs.JID(binary.BigEndian.Uint64(k))}, nil
+	})
+	var nodes []dbfs.Node
+	for _, c := range changes {
+		if err != nil {
+			break
+		}
+		var n dbfs.Node
+		n, err = t.Node(c.id)
+		if errors.Is(err, dbfs.ErrNotExist) || err == nil && n.Last != c.last {
+			err = fmt.Errorf("%w: node %s was not changed last at %d", dbfs.ErrCorrupt, c.id, c.last)
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes, err
+}
 
 // storeChunks returns the node as its record holds it, and stores the list that is left out.
 func (t keyTx) storeChunks(n dbfs.Node) (dbfs.Node, error) {

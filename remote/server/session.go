@@ -167,7 +167,7 @@ func (se *Session) Log(ctx context.Context, ns dbfs.NamespaceID, after dbfs.Curs
 		return dbfs.LogPage{}, err
 	}
 	err = se.s.store.View(ctx, ns, func(tx ReadTx) error {
-		p, err = readLog(tx, after, pageLimit(limit))
+		p, err = readLog(tx, se.device, after, pageLimit(limit))
 		return err
 	})
 	if err != nil {
@@ -176,14 +176,19 @@ func (se *Session) Log(ctx context.Context, ns dbfs.NamespaceID, after dbfs.Curs
 	return p, nil
 }
 
-func readLog(tx ReadTx, after dbfs.Cursor, limit int) (dbfs.LogPage, error) {
+func readLog(tx ReadTx, reader dbfs.DeviceID, after dbfs.Cursor, limit int) (dbfs.LogPage, error) {
 	head, err := tx.Head()
 	if err != nil {
 		return dbfs.LogPage{}, err
 	}
-	if after.Epoch != head.Epoch || after.JID < max(head.Floor, head.Trim) || after.JID > head.JID {
+	if after.Epoch != head.Epoch || after.JID < head.Floor || after.JID > head.JID {
 		return dbfs.LogPage{}, fmt.Errorf("%w: cursor %d/%d, log from %d/%d to %d",
-			dbfs.ErrReset, after.Epoch, after.JID, head.Epoch, max(head.Floor, head.Trim), head.JID)
+			dbfs.ErrReset, after.Epoch, after.JID, head.Epoch, head.Floor, head.JID)
+	}
+	if nodes, err := wantsNodes(tx, head, reader, after.JID); err != nil {
+		return dbfs.LogPage{}, err
+	} else if nodes {
+		return readState(tx, head, after.JID, limit)
 	}
 	entries, err := readBatches(tx, after.JID, head.JID, limit)
 	if err != nil {
@@ -191,6 +196,45 @@ func readLog(tx ReadTx, after dbfs.Cursor, limit int) (dbfs.LogPage, error) {
 	}
 	next := dbfs.Cursor{Epoch: head.Epoch, JID: after.JID + dbfs.JID(len(entries))}
 	return dbfs.LogPage{Entries: entries, Next: next, Head: head.JID, More: next.JID < head.JID}, nil
+}
+
+// farBehind is how many entries somebody may have to read; for more, what has become of the
+// nodes is less.
+const farBehind = 4096
+
+// wantsNodes reports whether a reader is told of nodes: when the log does not go so far back, or
+// it has too much to read. But whoever has its own last batch still before it, whose answer may
+// have been lost, is shown that in the log as long as the log has it.
+func wantsNodes(tx ReadTx, head Head, reader dbfs.DeviceID, after dbfs.JID) (bool, error) {
+	if after < head.Trim || head.JID-after <= farBehind {
+		return after < head.Trim, nil
+	}
+	own, err := tx.Device(reader)
+	if errors.Is(err, dbfs.ErrNotExist) {
+		return true, nil
+	}
+	return own.Last <= after, err
+}
+
+// readState returns nodes in the order in which they were changed last.
+func readState(tx ReadTx, head Head, after dbfs.JID, limit int) (dbfs.LogPage, error) {
+	p := dbfs.LogPage{
+		State: true, Entries: []dbfs.Entry{}, Nodes: []dbfs.Node{}, Next: dbfs.Cursor{Epoch: head.Epoch, JID: head.JID}, Head: head.JID,
+	}
+	for weight := 0; ; {
+		step, err := tx.Changed(after, pageStep)
+		if err != nil || len(step) == 0 {
+			return p, err
+		}
+		for _, n := range step {
+			p.Nodes, after = append(p.Nodes, n), n.Last
+			weight += nodeWeight(&n)
+			if (len(p.Nodes) >= limit || weight >= pageWeight) && after < head.JID {
+				p.Next.JID, p.More = after, true
+				return p, nil
+			}
+		}
+	}
 }
 
 // readBatches returns whole batches until there are limit entries or they weigh enough.

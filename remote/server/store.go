@@ -43,6 +43,10 @@ type ReadTx interface {
 	Nodes(after dbfs.NodeID, limit int) ([]dbfs.Node, error)               // in order of id, also deleted ones; never the root
 	Device(dev dbfs.DeviceID) (DeviceState, error)
 
+	// Changed returns nodes whose last change came after a place in the log, in order of
+	// that, also deleted ones and the root.
+	Changed(after dbfs.JID, limit int) ([]dbfs.Node, error)
+
 	// Revision returns a content that a file had; Revisions those of one file, AllRevisions
 	// those of that file and of the files after it, each in order of node and revision.
 	Revision(node dbfs.NodeID, rev dbfs.JID) (dbfs.Revision, error)

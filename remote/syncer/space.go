@@ -269,7 +269,12 @@ func (sp *space) readLog(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		if err := sp.journal.Advance(page.Entries, page.Next); err != nil {
+		if page.State {
+			err = sp.journal.Jump(page.Nodes, page.Next, page.Head)
+		} else {
+			err = sp.journal.Advance(page.Entries, page.Next)
+		}
+		if err != nil {
 			return err
 		}
 		if !page.More {

@@ -120,6 +120,51 @@ func TestReset(t *testing.T) {
 	})
 }
 
+// TestFarBehind: who was away while the log was trimmed is told of nodes, page by page, and what
+// was edited meanwhile is reconciled at the end; nothing is listed anew.
+func TestFarBehind(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		alice, bob := w.client("alice"), w.client("bob")
+		alice.put("a", "one")
+		alice.put("gone", "soon")
+		bob.sees("a=one gone=soon")
+		bob.wire.cut()
+		listed := bob.wire.made("tree")
+		const files = 1100 // more than two pages
+		for i := range files {
+			alice.put(fmt.Sprintf("f%04d", i), "x")
+		}
+		gone, err := alice.journal(w.root).Lookup("gone")
+		if err == nil {
+			err = alice.journal(w.root).Delete(gone.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		alice.put("a", "alice's")
+		alice.sent()
+		w.turn(40 * 24 * time.Hour)
+		if res, err := w.srv.Collect(t.Context(), false, func(remote.Collection) {}); err != nil || res.Entries < files {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		bob.put("a", "bob's")
+		bob.put("b", "new")
+		bob.wire.mend()
+		bob.s.Kick()
+		bob.sent()
+		for _, c := range []*client{bob, alice} {
+			c.await("has all", func() bool {
+				held := c.holds(w.root)
+				return strings.Count(held, " f") == files && strings.Contains(held, "a=alice's") && strings.Contains(held, "=bob's") &&
+					strings.Contains(held, "b=new") && !strings.Contains(held, "gone")
+			}, func() string { return c.holds(w.root) })
+		}
+		if bob.wire.made("tree") != listed {
+			t.Error("the tree was listed anew")
+		}
+	})
+}
+
 func TestRefusal(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		alice, bob := w.client("alice"), w.client("bob")

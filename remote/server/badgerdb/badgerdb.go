@@ -25,7 +25,7 @@ import (
 // Sizes that bound what the engine takes of memory: about two memtables, the two caches
 // and one table for each compactor.
 const (
-	memtable   = 16 << 20
+	memtable   = 20 << 20 // a transaction holds 15 % of it: the largest batch, with its history
 	blockCache = 8 << 20
 	indexCache = 8 << 20
 	valueLog   = 16 << 20 // all values are below the threshold, so it stays empty
@@ -56,7 +56,11 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the server's database in %s: %w", dir, openError(err))
 	}
-	return &Store{db: db, group: newGroup(db), seed: maphash.MakeSeed()}, nil
+	s := &Store{db: db, group: newGroup(db), seed: maphash.MakeSeed()}
+	if err := server.Upgrade(s.read, s.group.commit, log); err != nil {
+		return nil, fmt.Errorf("open the server's database in %s: %w", dir, errors.Join(err, s.Close()))
+	}
+	return s, nil
 }
 
 func options(dir string, log *slog.Logger) badger.Options {

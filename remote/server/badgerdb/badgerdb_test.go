@@ -2,8 +2,10 @@ package badgerdb
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"sync"
 	"testing"
@@ -118,5 +120,62 @@ func BenchmarkCommit(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+// TestUpgrade opens a database as it was before nodes could be found by their last change.
+func TestUpgrade(t *testing.T) {
+	dir, ctx := t.TempDir(), context.Background()
+	const nodes = 2500 // more than a step
+	s := open(t, dir)
+	for ns := dbfs.NamespaceID(1); ns <= 2; ns++ {
+		for at := 0; at < nodes; at += 500 {
+			err := s.Update(ctx, ns, func(tx server.Tx) error {
+				root := dbfs.Node{Kind: dbfs.KindDir}
+				errs := []error{tx.PutNode(&root)}
+				for i := at; i < at+500; i++ {
+					n := dbfs.Node{ID: dbfs.NodeID{1, byte(i >> 8), byte(i)}, Name: "x", Kind: dbfs.KindDir, Last: dbfs.JID(nodes - i)}
+					errs = append(errs, tx.PutNode(&n))
+				}
+				return errors.Join(errs...)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.db.DropPrefix([]byte{'l'}, []byte{'V'}); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"upgraded", "opened again"} {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, dir)
+		for ns := dbfs.NamespaceID(1); ns <= 2; ns++ {
+			err := s.View(ctx, ns, func(tx server.ReadTx) error {
+				list, err := tx.Changed(0, 2*nodes)
+				if len(list) != nodes || list[0].Last != 1 || list[nodes-1].Last != nodes {
+					t.Errorf("%s: %d nodes in order, want %d", when, len(list), nodes)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	row := []byte{1, 0, 0, 0, 9}
+	row = binary.LittleEndian.AppendUint32(row, crc32.Checksum(row, crc32.MakeTable(crc32.Castagnoli)))
+	newer := server.NewWriteSet(nil)
+	newer.Set([]byte{'V'}, row)
+	if err := s.group.commit(newer); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, quiet()); !errors.Is(err, dbfs.ErrVersion) {
+		t.Errorf("a newer database: %v, want ErrVersion", err)
 	}
 }

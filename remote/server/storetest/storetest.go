@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) server.Store) {
 		{"MissingRows", missingRows},
 		{"RowsComeBack", rowsComeBack},
 		{"LongContents", longContents},
+		{"LastChanges", lastChanges},
 		{"Revisions", revisions},
 		{"Forgetting", forgetting},
 		{"ReadsSeeOwnWrites", readsSeeOwnWrites},
@@ -245,6 +246,52 @@ func forgetting(t *testing.T, s server.Store) {
 		missing[dbfs.Node](t, "forgotten node")(tx.Node(one.ID))
 		must(t, "nodes", []dbfs.Node{longer})(tx.Nodes(dbfs.RootNode, 10))
 		must(t, "log", []dbfs.Entry{entryOf(one), entryOf(longer)})(tx.Log(0, 10))
+	})
+}
+
+// lastChanges: every node stands once in their order, where it was changed last.
+func lastChanges(t *testing.T, s server.Store) {
+	const n = 300 // more than a byte counts
+	at := func(node byte, last dbfs.JID) dbfs.Node {
+		return dbfs.Node{ID: id(node), Name: "x", Kind: dbfs.KindDir, Last: last, Deleted: node%2 == 1}
+	}
+	root := dbfs.Node{Kind: dbfs.KindDir}
+	var want []dbfs.Node
+	update(t, s, nsA, func(tx server.Tx) error {
+		want = nil
+		err := tx.PutNode(&root)
+		for jid := dbfs.JID(1); jid <= n; jid++ {
+			node := at(byte(jid%50+1), jid)
+			if err == nil {
+				err = tx.PutNode(&node)
+			}
+			if jid > n-50 {
+				want = append(want, node)
+			}
+		}
+		must(t, "own writes", want[40:])(tx.Changed(n-10, 100))
+		return err
+	})
+	view(t, s, nsA, func(tx server.ReadTx) {
+		var got []dbfs.Node
+		for after := dbfs.JID(0); ; {
+			page, err := tx.Changed(after, 7)
+			if err != nil || len(page) > 7 {
+				t.Fatalf("changed after %d: %d, %v", after, len(page), err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			got, after = append(got, page...), page[len(page)-1].Last
+		}
+		must(t, "all", want)(got, nil)
+		must[[]dbfs.Node](t, "after the last", nil)(tx.Changed(n, 10))
+	})
+	view(t, s, nsB, func(tx server.ReadTx) { must[[]dbfs.Node](t, "elsewhere", nil)(tx.Changed(0, 10)) })
+	root.Last = n + 1
+	update(t, s, nsA, func(tx server.Tx) error { return errors.Join(tx.PutNode(&root), tx.DelNode(want[49].ID)) })
+	view(t, s, nsA, func(tx server.ReadTx) {
+		must(t, "with the root, without one that is forgotten", []dbfs.Node{want[48], root})(tx.Changed(n-2, 10))
 	})
 }
 
