@@ -92,6 +92,7 @@ type Notice struct {
 	Other  dbfs.NodeID `json:"other,omitzero"`   // what it collided with
 	Name   string      `json:"name"`             // as the user called it
 	Became string      `json:"became,omitempty"` // its name now, if another
+	Base   dbfs.JID    `json:"base,omitempty"`   // of a copy: the content of Other that it was made from; 0: not known
 }
 
 // A NoticeKind says what happened. Copies and renames stay listed until somebody resolves

@@ -184,6 +184,9 @@ func (r *resolver) copyOf(op dbfs.Op, n dbfs.Node) {
 	r.emit(made)
 	r.follow(n.ID, made.Node)
 	r.note(NoticeCopy, made.Node, n, n.Name, made.Name)
+	if base := op.Base.Content; base < noRev {
+		r.out.notices[len(r.out.notices)-1].Base = base
+	}
 }
 
 // move: to another place, perhaps over a file that stands there.
