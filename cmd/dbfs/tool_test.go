@@ -163,6 +163,20 @@ func sampleDaemon() *controltest.Fake {
 		Copies: []control.Conflict{
 			{Path: "/work/plan (bob's conflicted copy).docx", Original: "/work/plan.docx", Device: "bob-laptop", Time: noon.Add(-time.Hour), Size: 1200},
 		},
+		Details: []control.ConflictDetail{
+			{
+				Conflict: control.Conflict{Path: "/work/plan (bob's conflicted copy).docx", Original: "/work/plan.docx", Device: "bob-laptop", Time: noon.Add(-time.Hour), Size: 1200},
+				What:     "conflicted-copy",
+				Ours:     control.ConflictVersion{Path: "/work/plan (bob's conflicted copy).docx", Kind: dbfs.KindFile, Size: 1200, ModTime: noon.Add(-time.Hour), Hash: dbfs.HashChunk([]byte("ours")), Device: "bob-laptop", Unsent: true},
+				Theirs:   &control.ConflictVersion{Path: "/work/plan.docx", Kind: dbfs.KindFile, Size: 1300, ModTime: noon.Add(-2 * time.Hour), Hash: dbfs.HashChunk([]byte("theirs")), Rev: 17, Time: noon, Device: "desk"},
+				Base:     &control.ConflictVersion{Kind: dbfs.KindFile, Size: 1100, ModTime: noon.Add(-48 * time.Hour), Hash: dbfs.HashChunk([]byte("base")), Rev: 12, Device: "desk"},
+			},
+			{
+				Conflict: control.Conflict{Path: "/a (name conflict, desk 2026-05-01)", Device: "desk"}, What: "name-conflict",
+				Ours:   control.ConflictVersion{Path: "/a (name conflict, desk 2026-05-01)", Kind: dbfs.KindSymlink, ModTime: noon},
+				NoBase: "two different files wanted one name, so there is none",
+			},
+		},
 		Held: []control.Hold{
 			{ID: 7, Namespace: "personal", State: control.HoldUndecided, Since: noon.Add(-time.Minute), Deletes: 412, Overwrites: 1, Bytes: 3 << 30, Of: 520},
 			{ID: 8, Namespace: "archive", Incoming: true, State: "approved", Since: noon, Overwrites: 3001, Bytes: 1 << 20},

@@ -276,6 +276,52 @@ type Conflict struct {
 	Size     int64     `json:"size"`
 }
 
+// ConflictDetail is a conflict with the versions that it is between. "Ours" is the copy, that
+// is the version of the device that came later; "theirs" is what has the name.
+type ConflictDetail struct {
+	Conflict
+	What   string           `json:"what"` // "conflicted-copy", "name-conflict"
+	Ours   ConflictVersion  `json:"ours"`
+	Theirs *ConflictVersion `json:"theirs,omitempty"`  // missing: nothing has the name any more
+	Base   *ConflictVersion `json:"base,omitempty"`    // what both were made from, where that is known and kept
+	NoBase string           `json:"no_base,omitempty"` // else why it is not
+}
+
+// A ConflictVersion is one of the three versions of a conflict.
+type ConflictVersion struct {
+	Path    string       `json:"path,omitempty"` // of Ours and Theirs
+	Kind    dbfs.Kind    `json:"kind"`
+	Size    int64        `json:"size"`
+	ModTime time.Time    `json:"mtime"`
+	Hash    dbfs.ChunkID `json:"hash"`             // of a file: names its content
+	Rev     dbfs.JID     `json:"rev,omitempty"`    // the entry that made it; 0: the server has not seen it
+	Time    time.Time    `json:"time,omitzero"`    // when the server took it, if that is known
+	Device  string       `json:"device,omitempty"` // whose it is, if that is known
+	Unsent  bool         `json:"unsent,omitempty"` // only this device has it
+}
+
+// How a conflict is resolved.
+type Resolution string
+
+const (
+	TakeOurs   Resolution = "ours"   // the copy's content gets the name
+	TakeTheirs Resolution = "theirs" // the copy goes
+	KeepBoth   Resolution = "both"   // as two files, and nobody asks any more
+)
+
+// ResolveRequest resolves a conflict.
+type ResolveRequest struct {
+	Path   string       `json:"path"` // of the copy
+	How    Resolution   `json:"how"`
+	Rename string       `json:"rename,omitempty"` // KeepBoth: what the copy is called from now on
+	Lose   bool         `json:"lose,omitempty"`   // even if what goes is in no history
+	Ours   dbfs.ChunkID `json:"ours,omitzero"`    // not zero: only if these are still the contents
+	Theirs dbfs.ChunkID `json:"theirs,omitzero"`
+}
+
+// MaxBase is the largest base, in bytes, that is handed out.
+const MaxBase = 8 << 20
+
 // A Hold is a mass change that waits for a person.
 type Hold struct {
 	ID         uint64    `json:"id"`

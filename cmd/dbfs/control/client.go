@@ -75,6 +75,20 @@ func (c *Client) Conflicts(ctx context.Context) ([]Conflict, error) {
 	return list.Conflicts, err
 }
 
+func (c *Client) Conflict(ctx context.Context, path string) (*ConflictDetail, error) {
+	return askFor[ConflictDetail](ctx, c, http.MethodPost, "conflicts/show", pathRequest{path})
+}
+
+func (c *Client) ConflictBase(ctx context.Context, path string) ([]byte, error) {
+	var reply bytesReply
+	err := c.ask(ctx, http.MethodPost, "conflicts/base", pathRequest{path}, &reply)
+	return reply.Bytes, err
+}
+
+func (c *Client) ResolveConflict(ctx context.Context, req ResolveRequest) error {
+	return c.ask(ctx, http.MethodPost, "conflicts/resolve", req, &empty{})
+}
+
 func (c *Client) Holds(ctx context.Context) ([]Hold, error) {
 	var list holdsList
 	err := c.ask(ctx, http.MethodGet, "held", nil, &list)

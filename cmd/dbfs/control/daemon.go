@@ -34,6 +34,12 @@ type Daemon interface {
 	// Conflicts lists the conflicted copies in the drive, oldest first.
 	Conflicts(ctx context.Context) ([]Conflict, error)
 
+	// Conflict tells about one, by the path of the copy or, where there is only one copy of it, of
+	// the original. ConflictBase returns the content of its base.
+	Conflict(ctx context.Context, path string) (*ConflictDetail, error)
+	ConflictBase(ctx context.Context, path string) ([]byte, error)
+	ResolveConflict(ctx context.Context, req ResolveRequest) error
+
 	// Holds lists the mass changes that the guard holds, and those that have been decided and are
 	// not through yet, oldest first. HeldItems tells what one of them destroys; of an incoming
 	// one MaxHeldItems at most.

@@ -65,6 +65,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/conflicts", get(s.conflicts))
 	mux.HandleFunc("POST /v1/filestatus", post(s.fileStatus))
 	mux.HandleFunc("POST /v1/search", post(s.search))
+	mux.HandleFunc("POST /v1/conflicts/show", post(s.conflict))
+	mux.HandleFunc("POST /v1/conflicts/base", post(s.conflictBase))
+	mux.HandleFunc("POST /v1/conflicts/resolve", post(s.resolveConflict))
 	mux.HandleFunc("GET /v1/held", get(s.holds))
 	mux.HandleFunc("POST /v1/held/items", stream(s.heldItems))
 	mux.HandleFunc("POST /v1/held/decide", post(s.decideHold))
@@ -112,6 +115,9 @@ type (
 	pathRequest struct {
 		Path string `json:"path"`
 	}
+	bytesReply struct {
+		Bytes []byte `json:"bytes"`
+	}
 	idRequest struct {
 		ID uint64 `json:"id"`
 	}
@@ -145,6 +151,19 @@ func (s *Server) search(ctx context.Context, req SearchRequest) (*SearchResult, 
 func (s *Server) conflicts(ctx context.Context) (conflictsList, error) {
 	list, err := s.daemon.Conflicts(ctx)
 	return conflictsList{orEmpty(list)}, err
+}
+
+func (s *Server) conflict(ctx context.Context, req pathRequest) (*ConflictDetail, error) {
+	return s.daemon.Conflict(ctx, req.Path)
+}
+
+func (s *Server) conflictBase(ctx context.Context, req pathRequest) (bytesReply, error) {
+	b, err := s.daemon.ConflictBase(ctx, req.Path)
+	return bytesReply{b}, err
+}
+
+func (s *Server) resolveConflict(ctx context.Context, req ResolveRequest) (empty, error) {
+	return empty{}, s.daemon.ResolveConflict(ctx, req)
 }
 
 func (s *Server) holds(ctx context.Context) (holdsList, error) {

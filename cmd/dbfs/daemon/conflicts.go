@@ -16,8 +16,8 @@ import (
 )
 
 // Conflicts lists the conflicted copies, oldest first: those that this device made, by its
-// own notices, and those of other devices, by their names. One that somebody has removed or
-// renamed is resolved.
+// own notices, and those of other devices, by their names. One that somebody has removed,
+// renamed or marked as settled is resolved.
 func (d *Daemon) Conflicts(ctx context.Context) ([]control.Conflict, error) {
 	var all []control.Conflict
 	for _, sp := range d.all() {
@@ -44,7 +44,7 @@ func (d *Daemon) ownConflicts(sp *space) (map[dbfs.NodeID]control.Conflict, erro
 	found := make(map[dbfs.NodeID]control.Conflict)
 	for _, notice := range sp.journal.Notices() {
 		n, err := sp.journal.Node(notice.Node)
-		if errors.Is(err, dbfs.ErrNotExist) || err == nil && n.Name != notice.Became {
+		if errors.Is(err, dbfs.ErrNotExist) || err == nil && (n.Name != notice.Became || isSettled(&n)) {
 			if err := sp.journal.Resolved(notice.Node); err != nil {
 				return nil, err
 			}
@@ -55,7 +55,9 @@ func (d *Daemon) ownConflicts(sp *space) (map[dbfs.NodeID]control.Conflict, erro
 		}
 		c := control.Conflict{Time: notice.Time, Size: n.Content.Size, Device: d.set.Device}
 		c.Path, _ = d.drivePath(sp, n.ID)
-		c.Original, _ = d.drivePath(sp, notice.Other)
+		if original, ok := d.drivePath(sp, notice.Other); ok {
+			c.Original = original
+		}
 		found[n.ID] = c
 	}
 	return found, nil
@@ -75,7 +77,7 @@ func (d *Daemon) namedConflicts(ctx context.Context, sp *space, ours map[dbfs.No
 	for _, h := range res.Hits {
 		original, device, day, ok := journal.ConflictOf(h.Name)
 		n, err := sp.journal.Node(h.Node)
-		if _, own := ours[h.Node]; own || !ok || err != nil || n.Name != h.Name {
+		if _, own := ours[h.Node]; own || !ok || err != nil || n.Name != h.Name || isSettled(&n) {
 			continue
 		}
 		c := control.Conflict{Size: n.Content.Size, Device: device, Time: day}

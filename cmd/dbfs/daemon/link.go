@@ -21,6 +21,8 @@ type link struct {
 	meta     dbfs.Meta
 	notifier dbfs.Notifier
 	chunks   dbfs.ChunkStore
+	history  dbfs.History
+	devices  func(ctx context.Context) ([]remote.Device, error)
 	me       func(ctx context.Context) (remote.Me, error)
 	handler  http.Handler // the server's API, as this device
 	closers  []func() error
@@ -47,7 +49,7 @@ func openLink(set Settings, kv dbfs.KV) (*link, error) {
 		r.SetURL(base)
 		r.Out.Header.Set("Authorization", "Bearer "+set.Token)
 	}}
-	return &link{meta: client, notifier: client, chunks: remote.NewChunks(client, nil), me: client.Me, handler: proxy}, nil
+	return &link{meta: client, notifier: client, chunks: remote.NewChunks(client, nil), history: client, devices: client.Devices, me: client.Me, handler: proxy}, nil
 }
 
 // embed starts the server within this process, on directories below the state directory.
@@ -73,6 +75,7 @@ func embed(set Settings, kv dbfs.KV) (_ *link, err error) {
 		return nil, err
 	}
 	l.meta, l.notifier, l.chunks, l.me = session, session, session, session.Me
+	l.history, l.devices = session, session.Devices
 	api := srv.Handler()
 	l.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())

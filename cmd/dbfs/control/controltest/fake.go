@@ -23,6 +23,8 @@ type Fake struct {
 	Events  []control.GrepEvent
 	Summary control.GrepSummary
 	Copies  []control.Conflict
+	Details []control.ConflictDetail
+	Base    []byte // of every conflict
 
 	Held      []control.Hold
 	HeldNames []control.HeldItem // of every hold
@@ -114,6 +116,26 @@ func (f *Fake) Grep(ctx context.Context, req control.GrepRequest, emit func(*con
 
 func (f *Fake) Conflicts(context.Context) ([]control.Conflict, error) {
 	return f.Copies, f.ask("conflicts")
+}
+
+func (f *Fake) Conflict(_ context.Context, path string) (*control.ConflictDetail, error) {
+	if err := f.ask(path); err != nil {
+		return nil, err
+	}
+	for _, c := range f.Details {
+		if c.Path == path || c.Original == path {
+			return &c, nil
+		}
+	}
+	return nil, control.Errorf(dbfs.ErrNotExist, "%s is no conflict", path)
+}
+
+func (f *Fake) ConflictBase(_ context.Context, path string) ([]byte, error) {
+	return f.Base, f.ask(path)
+}
+
+func (f *Fake) ResolveConflict(_ context.Context, req control.ResolveRequest) error {
+	return f.ask(req)
 }
 
 func (f *Fake) Holds(context.Context) ([]control.Hold, error) { return f.Held, f.ask("holds") }
