@@ -9,12 +9,13 @@ import (
 type OpType uint8
 
 const (
-	OpCreate  OpType = iota + 1 // a new node at (Parent, Name)
-	OpWrite                     // new Content (and MTime) for a file
-	OpMove                      // to (Parent, Name), perhaps in place of another file
-	OpSetAttr                   // new values for the attributes in Mask
-	OpDelete                    // a file, or an empty directory
-	OpRevive                    // a deleted or unreachable node comes back at (Parent, Name)
+	OpCreate   OpType = iota + 1 // a new node at (Parent, Name)
+	OpWrite                      // new Content (and MTime) for a file
+	OpMove                       // to (Parent, Name), perhaps in place of another file
+	OpSetAttr                    // new values for the attributes in Mask
+	OpDelete                     // a file, or an empty directory
+	OpRevive                     // a deleted or unreachable node comes back at (Parent, Name)
+	OpExchange                   // Node and the one in Replace change places
 )
 
 // AttrMask says which attributes a set-attributes edit touches. Extended attributes
@@ -54,7 +55,7 @@ type Op struct {
 	Base    Revs        `json:"base,omitzero"` // each may be SelfRev
 	Parent  NodeID      `json:"parent,omitzero"`
 	Name    string      `json:"name,omitempty"`
-	Replace *Victim     `json:"replace,omitempty"` // move: the file that stands there and goes
+	Replace *Victim     `json:"replace,omitempty"` // move: the file that stands there and goes; exchange: the other node
 	Kind    Kind        `json:"kind,omitempty"`    // create
 	Content *Content    `json:"content,omitempty"` // create (file), write, revive (nil: as it was)
 	Target  string      `json:"target,omitempty"`  // create (symlink)
@@ -66,10 +67,16 @@ type Op struct {
 	Ino uint64 `json:"-"` // create: the number the local kernel already knows the node by
 }
 
-// A Victim is the file that a move puts out of its place, with the revisions its user saw.
+// A Victim is the node that a move or an exchange puts out of its place, with the revisions
+// that its user saw.
 type Victim struct {
 	Node NodeID `json:"node"`
 	Base Revs   `json:"base,omitzero"`
+
+	// exchange: where it goes. The op's own Parent and Name are where it stood. The server
+	// knows both places; the device's view is made from these.
+	Parent NodeID `json:"parent,omitzero"`
+	Name   string `json:"name,omitempty"`
 }
 
 // A Batch is a run of edits that the server takes whole or not at all. (Device, Seq)
@@ -90,7 +97,7 @@ const MaxBatchOps = 512
 type Receipt string
 
 // opWords are the words that op types travel as.
-var opWords = []string{OpCreate: "create", OpWrite: "write", OpMove: "move", OpSetAttr: "setattr", OpDelete: "delete", OpRevive: "revive"}
+var opWords = []string{OpCreate: "create", OpWrite: "write", OpMove: "move", OpSetAttr: "setattr", OpDelete: "delete", OpRevive: "revive", OpExchange: "exchange"}
 
 func (t OpType) String() string               { return word(opWords, int(t)) }
 func (t OpType) MarshalText() ([]byte, error) { return markWord(opWords, int(t)) }

@@ -156,6 +156,8 @@ const (
 	tagOpMask
 	tagOpTime
 	tagOpIno
+	tagOpVictimParent
+	tagOpVictimName
 )
 
 // AppendOp appends the record of op to b.
@@ -191,6 +193,10 @@ func AppendOp(b []byte, op *Op) []byte {
 		w.uint(tagOpMask, uint64(op.Mask))
 		w.int(tagOpTime, op.Time)
 		w.uint(tagOpIno, op.Ino)
+		if v := op.Replace; v != nil {
+			w.id(tagOpVictimParent, v.Parent)
+			w.text(tagOpVictimName, v.Name)
+		}
 	})
 }
 
@@ -224,14 +230,12 @@ func (op *Op) field(tag byte, v value) {
 	case tagOpVictim:
 		op.Replace = new(Victim)
 		v.id(&op.Replace.Node)
-	case tagOpVictimCRev, tagOpVictimPRev:
+	case tagOpVictimCRev, tagOpVictimPRev, tagOpVictimParent, tagOpVictimName:
 		if op.Replace == nil {
 			v.fail()
-		} else if tag == tagOpVictimCRev {
-			op.Replace.Base.Content = JID(v.uint())
-		} else {
-			op.Replace.Base.Place = JID(v.uint())
+			return
 		}
+		op.Replace.field(tag, v)
 	case tagOpKind:
 		op.Kind = Kind(v.uint())
 	case tagOpHasContent:
@@ -264,6 +268,19 @@ func (op *Op) field(tag byte, v value) {
 		op.Time = v.int()
 	case tagOpIno:
 		op.Ino = v.uint()
+	}
+}
+
+func (vi *Victim) field(tag byte, v value) {
+	switch tag {
+	case tagOpVictimCRev:
+		vi.Base.Content = JID(v.uint())
+	case tagOpVictimPRev:
+		vi.Base.Place = JID(v.uint())
+	case tagOpVictimParent:
+		v.id(&vi.Parent)
+	case tagOpVictimName:
+		vi.Name = string(v.b)
 	}
 }
 

@@ -2,6 +2,7 @@ package dbfs
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"hash/crc32"
 	"reflect"
@@ -23,7 +24,7 @@ func sampleOp() Op {
 	n := sampleNode()
 	return Op{
 		ID: OpID{7, 8}, Type: OpMove, Node: n.ID, Base: Revs{1, SelfRev, 3}, Parent: n.Parent, Name: "x",
-		Replace: &Victim{Node: n.Parent, Base: Revs{Content: 9, Place: 10}},
+		Replace: &Victim{Node: n.Parent, Base: Revs{Content: 9, Place: 10}, Parent: n.ID, Name: "y"},
 		Content: &n.Content, Attr: n.Attr, Mask: AttrMTime, Time: 5, Ino: 6,
 	}
 }
@@ -48,6 +49,24 @@ func TestRecordsRoundTrip(t *testing.T) {
 	rev := sampleRevision()
 	if got, err := DecodeRevision(AppendRevision(nil, &rev)); err != nil || !reflect.DeepEqual(got, rev) {
 		t.Errorf("revision: got %+v, %v\nwant %+v", got, err, rev)
+	}
+}
+
+// oldOp is a record of the first version, of an op much like sampleOp.
+const oldOp = "01010107020108030103041001020000000000000000000000000000050101060affffffffffffffffff01070103081003000000000000" +
+	"0000000000000000000901780a10040000000000000000000000000000000b01090c010a0e000f04828080041040010000000000000000" +
+	"00000000000000000000000000000000000000000000000200000000000000000000000000000000000000000000000000000000000000" +
+	"1302ed1314010d1502e807160164171106757365722e61010106757365722e620018010219010a1a010640e733c3"
+
+func TestOldRecordOpens(t *testing.T) {
+	b, err := hex.DecodeString(oldOp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sampleOp()
+	want.Node, want.Parent, want.Replace = NodeID{1, 2}, NodeID{3}, &Victim{Node: NodeID{4}, Base: want.Replace.Base}
+	if got, err := DecodeOp(b); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}
 }
 

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/dbfs/dbfs"
@@ -48,6 +49,8 @@ func CheckOp(op *dbfs.Op) error {
 		return checkSetAttr(op)
 	case dbfs.OpDelete:
 		return nil
+	case dbfs.OpExchange:
+		return checkExchange(op)
 	case dbfs.OpRevive:
 		if op.Content != nil {
 			if err := op.Content.Check(); err != nil {
@@ -93,6 +96,14 @@ func checkMove(op *dbfs.Op) error {
 		return fmt.Errorf("%w: node %s moves into or over itself", dbfs.ErrInvalid, op.Node)
 	}
 	return dbfs.CheckName(op.Name)
+}
+
+func checkExchange(op *dbfs.Op) error {
+	other := op.Replace
+	if other == nil || other.Node == op.Node || other.Node == dbfs.RootNode {
+		return fmt.Errorf("%w: node %s changes places with no other", dbfs.ErrInvalid, op.Node)
+	}
+	return errors.Join(dbfs.CheckName(op.Name), dbfs.CheckName(other.Name))
 }
 
 const allAttrs = dbfs.AttrMode | dbfs.AttrMTime | dbfs.AttrOwner | dbfs.AttrXattrs

@@ -172,7 +172,7 @@ func (h *history) op(rt *rapid.T) dbfs.Op {
 		Content: h.base(rt, now.Revs.Content), Place: h.base(rt, now.Revs.Place), Attr: h.base(rt, now.Revs.Attr),
 	}
 	file := content(byte(rapid.IntRange(1, 3).Draw(rt, "content")), rapid.IntRange(1, 2).Draw(rt, "chunks"))
-	kinds := []dbfs.OpType{dbfs.OpCreate, dbfs.OpCreate, dbfs.OpMove, dbfs.OpMove, dbfs.OpWrite, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpRevive}
+	kinds := []dbfs.OpType{dbfs.OpCreate, dbfs.OpCreate, dbfs.OpMove, dbfs.OpMove, dbfs.OpExchange, dbfs.OpWrite, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpRevive}
 	switch rapid.SampledFrom(kinds).Draw(rt, "type") {
 	case dbfs.OpCreate:
 		if rapid.Bool().Draw(rt, "dir") {
@@ -196,6 +196,12 @@ func (h *history) op(rt *rapid.T) dbfs.Op {
 			op.Replace = &dbfs.Victim{Node: id(victim), Base: dbfs.Revs{Content: h.base(rt, v.Revs.Content), Place: h.base(rt, v.Revs.Place)}}
 		}
 		return op
+	case dbfs.OpExchange:
+		other := rapid.SampledFrom(someNodes).Draw(rt, "other")
+		if other == node {
+			return chmod(node, base.Attr, 0o600)
+		}
+		return exchange(node, base.Place, other, h.base(rt, h.model.nodes[id(other)].Revs.Place))
 	case dbfs.OpWrite:
 		return write(node, base.Content, file)
 	case dbfs.OpSetAttr:

@@ -190,6 +190,13 @@ func replace(node string, prev dbfs.JID, parent, name, victim string, base dbfs.
 	return op
 }
 
+func exchange(a string, aprev dbfs.JID, b string, bprev dbfs.JID) dbfs.Op {
+	return dbfs.Op{
+		Type: dbfs.OpExchange, Node: id(a), Base: dbfs.Revs{Place: aprev}, Name: "there",
+		Replace: &dbfs.Victim{Node: id(b), Base: dbfs.Revs{Place: bprev}, Name: "here"}, // which the server does not look at
+	}
+}
+
 func chmod(node string, arev dbfs.JID, mode uint32) dbfs.Op {
 	return dbfs.Op{Type: dbfs.OpSetAttr, Node: id(node), Base: dbfs.Revs{Attr: arev}, Attr: dbfs.Attr{Mode: mode}, Mask: dbfs.AttrMode}
 }

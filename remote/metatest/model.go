@@ -70,6 +70,15 @@ func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 			return v
 		}
 		n.Parent, n.Name, n.Revs.Place = op.Parent, op.Name, m.head+1
+	case dbfs.OpExchange:
+		to, v := m.exchange(op, seen)
+		if v != (verdict{}) {
+			return v
+		}
+		n.Parent, n.Name, n.Revs.Place, n.Last = to.Parent, to.Name, m.head+1, m.head+1
+		m.head += 2
+		m.nodes[n.ID] = n
+		return verdict{}
 	case dbfs.OpSetAttr:
 		if !seen(op.Base.Attr, n.Revs.Attr) {
 			return refused(dbfs.RefusedAttr)
@@ -106,6 +115,26 @@ func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 	return verdict{}
 }
 
+// exchange judges an exchange and gives the second node the place of the first, which step
+// gives that of the second.
+func (m *model) exchange(op *dbfs.Op, seen func(base, now dbfs.JID) bool) (place dbfs.Node, v verdict) {
+	a, b := m.nodes[op.Node], m.nodes[op.Replace.Node]
+	switch {
+	case !seen(op.Base.Place, a.Revs.Place):
+		return b, refused(dbfs.RefusedPlace)
+	case !m.live(op.Replace.Node):
+		return b, refused(dbfs.RefusedGone)
+	case !seen(op.Replace.Base.Place, b.Revs.Place):
+		return b, refused(dbfs.RefusedPlace)
+	case m.inside(b.Parent, a.ID), m.inside(a.Parent, b.ID):
+		return b, refused(dbfs.RefusedCycle)
+	}
+	place = b
+	b.Parent, b.Name, b.Revs.Place, b.Last = a.Parent, a.Name, m.head+2, m.head+2
+	m.nodes[b.ID] = b
+	return place, verdict{}
+}
+
 // displace deletes the victim of a move with replace and judges where the move goes.
 func (m *model) displace(op *dbfs.Op, seen func(base, now dbfs.JID) bool) verdict {
 	if op.Replace == nil {
@@ -138,15 +167,23 @@ func (m *model) place(op *dbfs.Op, allowed dbfs.NodeID) verdict {
 	if op.Parent != dbfs.RootNode && (!m.live(op.Parent) || m.nodes[op.Parent].Kind != dbfs.KindDir) {
 		return refused(dbfs.RefusedParentGone)
 	}
-	for at := op.Parent; at != dbfs.RootNode; at = m.nodes[at].Parent {
-		if at == op.Node {
-			return refused(dbfs.RefusedCycle)
-		}
+	if m.inside(op.Parent, op.Node) {
+		return refused(dbfs.RefusedCycle)
 	}
 	if holder, held := m.holder(op.Parent, op.Name); held && holder.ID != allowed {
 		return refused(dbfs.RefusedNameTaken)
 	}
 	return verdict{}
+}
+
+// inside reports whether a node is, or is below, another one.
+func (m *model) inside(id, above dbfs.NodeID) bool {
+	for ; id != dbfs.RootNode; id = m.nodes[id].Parent {
+		if id == above {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *model) holder(parent dbfs.NodeID, name string) (dbfs.Node, bool) {

@@ -164,6 +164,25 @@ var rules = []struct {
 	{"revive in itself", []dbfs.Op{revive("deaddir", "deaddir", "x", nil)}, 0, dbfs.RefusedParentGone, "deaddir", nil},
 	{"revive dir with content", []dbfs.Op{revive("deaddir", "", "x", content(9, 1))}, 0, "", "", dbfs.ErrInvalid},
 
+	{"exchange", []dbfs.Op{exchange("f", 2, "g", 5)}, 2, "", "", nil},
+	{"exchange two names of a dir", []dbfs.Op{exchange("g", 5, "link", 6)}, 2, "", "", nil},
+	{"exchange a file with a dir", []dbfs.Op{exchange("g", 5, "sub", 4)}, 2, "", "", nil},
+	{"exchange after a write", []dbfs.Op{write("g", 11, content(9, 1)), exchange("f", 2, "g", 5)}, 3, "", "", nil},
+	{"exchange twice", []dbfs.Op{exchange("f", 2, "g", 5), exchange("f", self, "g", self)}, 4, "", "", nil},
+	{"exchange with what the batch made", []dbfs.Op{create("n", "e", "n", nil), exchange("n", self, "g", 5)}, 3, "", "", nil},
+	{"exchange a dir with a name in another", []dbfs.Op{exchange("d", 12, "sub", 4)}, 2, "", "", nil},
+	{"exchange, the first moved since", []dbfs.Op{exchange("d", 1, "g", 5)}, 0, dbfs.RefusedPlace, "d", nil},
+	{"exchange, the second moved since", []dbfs.Op{exchange("g", 5, "d", 1)}, 0, dbfs.RefusedPlace, "d", nil},
+	{"exchange with what is deleted", []dbfs.Op{exchange("g", 5, "dead", 8)}, 0, dbfs.RefusedGone, "dead", nil},
+	{"exchange of what is deleted", []dbfs.Op{exchange("dead", 8, "g", 5)}, 0, dbfs.RefusedGone, "dead", nil},
+	{"exchange with nothing", []dbfs.Op{exchange("g", 5, "none", 5)}, 0, dbfs.RefusedGone, "", nil},
+	{"exchange a dir with what is in it", []dbfs.Op{exchange("e", 3, "sub", 4)}, 0, dbfs.RefusedCycle, "e", nil},
+	{"exchange with a dir that it is in", []dbfs.Op{exchange("f", 2, "d", 12)}, 0, dbfs.RefusedCycle, "d", nil},
+	{"exchange with itself", []dbfs.Op{exchange("g", 5, "g", 5)}, 0, "", "", dbfs.ErrInvalid},
+	{"exchange with the root", []dbfs.Op{exchange("g", 5, "", 0)}, 0, "", "", dbfs.ErrInvalid},
+	{"exchange with nobody", []dbfs.Op{{Type: dbfs.OpExchange, Node: id("g"), Base: dbfs.Revs{Place: 5}, Name: "g"}}, 0, "", "", dbfs.ErrInvalid},
+	{"exchange to no name", []dbfs.Op{named(exchange("f", 2, "g", 5), "\xff")}, 0, "", "", dbfs.ErrInvalid},
+
 	{"no edit", nil, 0, "", "", dbfs.ErrInvalid},
 	{"an edit of no type", []dbfs.Op{{Type: 77, Node: id("g")}}, 0, "", "", dbfs.ErrInvalid},
 	{"too many edits", make([]dbfs.Op, dbfs.MaxBatchOps+1), 0, "", "", dbfs.ErrInvalid},
@@ -171,6 +190,11 @@ var rules = []struct {
 
 func chmodded(op dbfs.Op, mode uint32) dbfs.Op {
 	op.Attr.Mode = mode
+	return op
+}
+
+func named(op dbfs.Op, name string) dbfs.Op {
+	op.Name = name
 	return op
 }
 

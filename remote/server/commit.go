@@ -21,6 +21,7 @@ import (
 //	delete   live; place as seen; file: content as seen; directory: no live child      1
 //	revive   there, not live; parent a live directory, not below it; name free;        1
 //	         its content, new or old, there
+//	exchange both live; places as seen; neither below the other                        2
 //
 // "As seen" compares revisions. SelfRev fits what an earlier edit of the same batch made.
 
@@ -183,6 +184,8 @@ func (j *judgement) apply(op *dbfs.Op) error {
 		return j.remove(op)
 	case dbfs.OpRevive:
 		return j.revive(op)
+	case dbfs.OpExchange:
+		return j.exchange(op)
 	}
 	return fmt.Errorf("%w: an edit of type %d", dbfs.ErrInvalid, op.Type)
 }
@@ -233,12 +236,9 @@ func (j *judgement) rewrite(op *dbfs.Op) error {
 }
 
 func (j *judgement) move(op *dbfs.Op) error {
-	n, err := j.liveOrRefuse(op.Node)
+	n, err := j.mayLeave(op.Node, op.Base.Place)
 	if err != nil {
 		return err
-	}
-	if !j.seen(op.Base.Place, n.Revs.Place) {
-		return j.refuse(dbfs.RefusedPlace, op.Node)
 	}
 	to := place{op.Parent, nameKey(op.Name)}
 	if err := j.mayStand(op.Node, to); err != nil {
@@ -392,6 +392,45 @@ func (j *judgement) revive(op *dbfs.Op) error {
 	now.Deleted, now.Parent, now.Name, now.Revs.Place = false, op.Parent, op.Name, j.next()
 	j.record(op, op.Type, now)
 	return nil
+}
+
+// exchange gives each of two live nodes the place of the other.
+func (j *judgement) exchange(op *dbfs.Op) error {
+	a, err := j.mayLeave(op.Node, op.Base.Place)
+	if err != nil {
+		return err
+	}
+	b, err := j.mayLeave(op.Replace.Node, op.Replace.Base.Place)
+	if err != nil {
+		return err
+	}
+	if inside, err := j.below(b.Parent, a.ID); err != nil {
+		return err
+	} else if inside {
+		return j.refuse(dbfs.RefusedCycle, a.ID)
+	}
+	if inside, err := j.below(a.Parent, b.ID); err != nil {
+		return err
+	} else if inside {
+		return j.refuse(dbfs.RefusedCycle, b.ID)
+	}
+	j.occupy(placeOf(b), a.ID)
+	j.occupy(placeOf(a), b.ID)
+	first, second := *a, *b
+	first.Parent, first.Name, first.Revs.Place = b.Parent, b.Name, j.next()
+	j.record(op, op.Type, first)
+	second.Parent, second.Name, second.Revs.Place = a.Parent, a.Name, j.next()
+	j.record(op, op.Type, second)
+	return nil
+}
+
+// mayLeave returns a live node that stands where it was seen.
+func (j *judgement) mayLeave(id dbfs.NodeID, base dbfs.JID) (*dbfs.Node, error) {
+	n, err := j.liveOrRefuse(id)
+	if err == nil && !j.seen(base, n.Revs.Place) {
+		err = j.refuse(dbfs.RefusedPlace, id)
+	}
+	return n, err
 }
 
 // seen reports whether the revision that an edit was based on is the one that is there.
