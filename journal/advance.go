@@ -244,7 +244,7 @@ func (a *advance) put(e *dbfs.Entry) (own bool, err error) {
 			continue
 		}
 		own = true
-		if !slices.Contains(a.seen, ed) { // a replacing move has two entries
+		if !slices.Contains(a.seen, ed) { // a replacing move has two entries, and so has an exchange
 			a.seen = append(a.seen, ed)
 		}
 		if ed.op.Type == dbfs.OpCreate {
@@ -357,6 +357,6 @@ func (j *Journal) overtakes(e *dbfs.Entry) bool {
 	if _, ok := j.view.names[n.Parent][n.Name]; ok {
 		return true
 	}
-	shifted := n.Kind.IsDir() && (e.Type == dbfs.OpMove || e.Type == dbfs.OpRevive)
+	shifted := n.Kind.IsDir() && (e.Type == dbfs.OpMove || e.Type == dbfs.OpRevive || e.Type == dbfs.OpExchange)
 	return len(p.byNode[n.ID]) > 0 || len(p.byNode[n.Parent]) > 0 || n.Deleted && p.inside[n.ID] > 0 || shifted && p.shifts > 0
 }

@@ -166,8 +166,8 @@ func (l *leftBehind) add(e *edit) {
 	for _, id := range about(&e.op) {
 		l.nodes[id] = true
 	}
-	if places(&e.op) {
-		l.places[place{e.op.Parent, e.op.Name}] = true
+	for _, at := range places(&e.op) {
+		l.places[at] = true
 	}
 	if e.left != (place{}) {
 		l.places[e.left] = true
@@ -186,8 +186,10 @@ func (l *leftBehind) under(e *edit) bool {
 			return true
 		}
 	}
-	if places(&e.op) && (l.nodes[e.op.Parent] || l.places[place{e.op.Parent, e.op.Name}]) {
-		return true
+	for _, at := range places(&e.op) {
+		if l.nodes[at.parent] || l.places[at] {
+			return true
+		}
 	}
 	return e.op.Type == dbfs.OpDelete && l.emptied[e.op.Node]
 }

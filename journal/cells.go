@@ -27,6 +27,8 @@ const (
 	LocalDelete  Local = "delete"
 	LocalRmdir   Local = "rmdir"
 	LocalRevive  Local = "revive"
+
+	LocalExchange Local = "exchange" // either of the two
 )
 
 // Remote is what others have done to a node, a name or a directory that the edit is about.
@@ -61,7 +63,7 @@ const (
 	Renamed Verdict = "N" // under a name with a suffix
 	Adopted Verdict = "A" // it is the node that is there
 	Revived Verdict = "V" // what was deleted is back
-	Moved   Verdict = "M" // a replace became a plain move
+	Moved   Verdict = "M" // a replace or an exchange became a plain move
 )
 
 // A sight is what an edit met, for somebody who wants to know. Its methods do nothing where
@@ -71,7 +73,7 @@ type sight struct {
 	op    dbfs.Op
 	local Local
 	met   []Remote // of its node
-	prey  []Remote // of the node that it replaces
+	prey  []Remote // of the node that it replaces, or changes places with
 	into  []Remote // of its destination
 }
 
@@ -98,11 +100,17 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 	if op.Replace != nil {
 		g.prey = g.remotes(s, op.Replace.Node, op.Replace.Base)
 	}
-	if places(op) {
+	if op.Type == dbfs.OpExchange {
+		if m, ok := s.node(op.Replace.Node); ok && (below(s, m.Parent, op.Node) || below(s, n.Parent, m.ID)) {
+			g.met = append(g.met, RemoteCycle)
+		}
+		return g // where the two go is where they are
+	}
+	for _, at := range places(op) {
 		switch {
-		case !reachable(s, op.Parent):
+		case !reachable(s, at.parent):
 			g.into = append(g.into, RemoteParent)
-		case j.shifted[op.Parent]:
+		case j.shifted[at.parent]:
 			g.into = append(g.into, RemoteMoved)
 		}
 	}
@@ -120,6 +128,8 @@ func localOf(op *dbfs.Op, n *dbfs.Node) Local {
 			return LocalReplace
 		}
 		return LocalMove
+	case dbfs.OpExchange:
+		return LocalExchange
 	case dbfs.OpSetAttr:
 		return LocalSetAttr
 	case dbfs.OpDelete:
@@ -172,7 +182,7 @@ func (g *sight) remotes(s *snapshot, id dbfs.NodeID, base dbfs.Revs) []Remote {
 
 // shift notes that others have moved a directory.
 func (j *Journal) shift(e *dbfs.Entry) {
-	if j.cfg.Trace == nil || !e.Node.Kind.IsDir() || e.Type != dbfs.OpMove {
+	if j.cfg.Trace == nil || !e.Node.Kind.IsDir() || e.Type != dbfs.OpMove && e.Type != dbfs.OpExchange {
 		return
 	}
 	if j.shifted == nil {
@@ -199,7 +209,11 @@ func (g *sight) tell(out *outcome, s *snapshot) {
 		}
 	}
 	trace(g.local, g.met)
-	trace(LocalVictim, g.prey)
+	if g.local == LocalExchange {
+		trace(g.local, g.prey)
+	} else {
+		trace(LocalVictim, g.prey)
+	}
 	trace(g.local, g.into)
 }
 
@@ -225,7 +239,7 @@ func (g *sight) verdict(out *outcome) Verdict {
 	}
 	for i := range out.edits {
 		op := &out.edits[i].op
-		what[Moved] = what[Moved] || g.op.Replace != nil && op.Node == g.op.Node && op.Type == dbfs.OpMove && op.Replace == nil
+		what[Moved] = what[Moved] || g.op.Replace != nil && op.Type == dbfs.OpMove && op.Replace == nil
 	}
 	all := Verdict("")
 	for _, v := range []Verdict{Revived, Copied, Moved, Renamed} {

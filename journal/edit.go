@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
@@ -155,7 +156,11 @@ func (ed *editor) amend(e *edit, change func(op *dbfs.Op)) error {
 // cancel takes edits of one node that have not been sent out of the journal.
 func (ed *editor) cancel(id dbfs.NodeID, edits []*edit) error {
 	ed.dirty = true
-	ed.remember(ed.snapshot, id)
+	ids := []dbfs.NodeID{id}
+	for _, e := range edits {
+		ids = append(ids, about(&e.op)...)
+	}
+	ed.remember(ed.snapshot, ids...)
 	for _, e := range edits {
 		ed.j.pending.remove(e)
 		ed.j.release(e.op.Content)
@@ -163,7 +168,9 @@ func (ed *editor) cancel(id dbfs.NodeID, edits []*edit) error {
 			return err
 		}
 	}
-	ed.refresh(id, ed.j.pending.byNode[id])
+	for _, id := range slices.Compact(ids) {
+		ed.refresh(id, ed.j.pending.byNode[id])
+	}
 	return nil
 }
 
@@ -426,6 +433,37 @@ func (ed *editor) move(n dbfs.Node, to dbfs.Op) error {
 		to.Base, since = last.op.Base, last.oldest()
 	}
 	return ed.appendFor(since, to)
+}
+
+// Exchange lets two nodes change places.
+func (j *Journal) Exchange(a, b dbfs.NodeID) error {
+	return j.editing(func(ed *editor) error {
+		na, okA := ed.node(a)
+		nb, okB := ed.node(b)
+		switch {
+		case !okA || !okB || na.Deleted || nb.Deleted || na.IsRoot() || nb.IsRoot():
+			return fmt.Errorf("exchange: %w", dbfs.ErrNotExist)
+		case a == b:
+			return nil
+		case below(ed, nb.Parent, a) || below(ed, na.Parent, b):
+			return fmt.Errorf("exchange %q with %q: %w", na.Name, nb.Name, dbfs.ErrLoop)
+		}
+		if err := errors.Join(ed.mayHold(na.Parent), ed.mayHold(nb.Parent)); err != nil {
+			return err
+		}
+		if last := ed.j.pending.last(); last != nil && last.exchanges(a, b) && !last.fixed() {
+			return ed.cancel(a, []*edit{last}) // they are back where they were
+		}
+		return ed.record(dbfs.Op{
+			Type: dbfs.OpExchange, Node: a, Parent: nb.Parent, Name: nb.Name,
+			Replace: &dbfs.Victim{Node: b, Base: nb.Revs, Parent: na.Parent, Name: na.Name},
+		})
+	})
+}
+
+// exchanges reports whether the edit lets those two change places.
+func (e *edit) exchanges(a, b dbfs.NodeID) bool {
+	return e.op.Type == dbfs.OpExchange && (e.op.Node == a && e.op.Replace.Node == b || e.op.Node == b && e.op.Replace.Node == a)
 }
 
 // replant makes a node that the server has never seen where it goes: after all other edits,

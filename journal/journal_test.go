@@ -332,3 +332,56 @@ func TestReconcileAfterOneCutShort(t *testing.T) {
 		}
 	}
 }
+
+// Two that change places keep their bytes, their numbers and whatever else happens to them.
+func TestExchange(t *testing.T) {
+	h := newHost(t)
+	ns := h.namespace(t)
+	alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 2)
+	alice.settle()
+	alice.make("d", dir)
+	alice.put("d/f", 1)
+	alice.put("g", 2)
+	alice.settle()
+	bob.settle()
+	f, g := alice.at("d/f"), alice.at("g")
+
+	check(t, alice.j.Exchange(f.ID, g.ID))
+	if left := alice.j.Pending(); len(left) != 1 {
+		t.Errorf("pending %v, want one edit", left)
+	}
+	check(t, alice.j.Exchange(g.ID, f.ID))
+	if left := alice.j.Pending(); len(left) != 0 {
+		t.Errorf("exchanged twice: pending %v, want nothing", left)
+	}
+	check(t, alice.j.Exchange(g.ID, f.ID))
+	alice.open()
+	if got, want := alice.sizes(), "d 0\nd/f 2\ng 1\n"; got != want {
+		t.Errorf("after a restart alice sees\n%swant\n%s", got, want)
+	}
+	if alice.at("g").Ino != f.Ino || alice.at("d/f").Ino != g.Ino {
+		t.Error("inode numbers have changed")
+	}
+	check(t, bob.j.Exchange(bob.at("d").ID, bob.at("g").ID)) // alice is first: bob's is off
+	alice.settle()
+	bob.settle()
+	for _, d := range []*device{alice, bob} {
+		if got, want := d.sizes(), "d 0\nd/f 2\ng 1\n"; got != want {
+			t.Errorf("%s sees\n%swant\n%s", d.name, got, want)
+		}
+	}
+	for _, bad := range []struct {
+		a, b dbfs.NodeID
+		want error
+	}{
+		{alice.at("d").ID, alice.at("d/f").ID, dbfs.ErrLoop},
+		{alice.at("d/f").ID, alice.at("d").ID, dbfs.ErrLoop},
+		{dbfs.NodeID{9}, f.ID, dbfs.ErrNotExist},
+		{f.ID, dbfs.RootNode, dbfs.ErrNotExist},
+	} {
+		if err := alice.j.Exchange(bad.a, bad.b); !errors.Is(err, bad.want) {
+			t.Errorf("exchange %s with %s: %v, want %v", bad.a, bad.b, err, bad.want)
+		}
+	}
+	check(t, alice.j.Exchange(f.ID, f.ID))
+}

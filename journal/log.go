@@ -187,9 +187,13 @@ func checkOp(op *dbfs.Op) error {
 		ok = op.Content != nil
 	case dbfs.OpMove, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpRevive:
 		ok = true
+	case dbfs.OpExchange:
+		ok = op.Replace != nil
 	}
-	if ok && places(op) {
-		ok = dbfs.CheckName(op.Name) == nil
+	if ok {
+		for _, at := range places(op) {
+			ok = ok && dbfs.CheckName(at.name) == nil
+		}
 	}
 	if ok && op.Content != nil {
 		ok = op.Content.Check() == nil

@@ -14,7 +14,7 @@ type edit struct {
 	key  uint64
 	op   dbfs.Op
 	left place // the name it frees; not stored: seen when it is laid over the view
-	dir  bool  // it moves, deletes or revives a directory; likewise
+	dir  bool  // it moves, exchanges, deletes or revives a directory; likewise
 	sent bool  // it is in the batch in flight
 	gone bool  // it is not pending any more
 
@@ -47,14 +47,20 @@ func about(op *dbfs.Op) []dbfs.NodeID {
 	return []dbfs.NodeID{op.Node}
 }
 
-// places reports whether the edit puts a node into a directory.
-func places(op *dbfs.Op) bool {
-	return op.Type == dbfs.OpCreate || op.Type == dbfs.OpMove || op.Type == dbfs.OpRevive
+// places returns where the edit puts nodes.
+func places(op *dbfs.Op) []place {
+	switch op.Type {
+	case dbfs.OpCreate, dbfs.OpMove, dbfs.OpRevive:
+		return []place{{op.Parent, op.Name}}
+	case dbfs.OpExchange:
+		return []place{{op.Parent, op.Name}, {op.Replace.Parent, op.Replace.Name}}
+	}
+	return nil
 }
 
 // shifts reports whether the edit brings a directory to another place, with all below it.
 func (e *edit) shifts() bool {
-	return e.dir && (e.op.Type == dbfs.OpMove || e.op.Type == dbfs.OpRevive)
+	return e.dir && (e.op.Type == dbfs.OpMove || e.op.Type == dbfs.OpRevive || e.op.Type == dbfs.OpExchange)
 }
 
 // pending is the edits in order, and who they are about.
@@ -97,8 +103,8 @@ func (p *pending) add(e *edit) {
 	for _, id := range about(&e.op) {
 		p.byNode[id] = append(p.byNode[id], e)
 	}
-	if places(&e.op) {
-		p.inside[e.op.Parent]++
+	for _, at := range places(&e.op) {
+		p.inside[at.parent]++
 	}
 	if e.shifts() {
 		p.shifts++
@@ -113,8 +119,8 @@ func (p *pending) remove(e *edit) {
 			delete(p.byNode, id)
 		}
 	}
-	if places(&e.op) {
-		p.leave(e.op.Parent)
+	for _, at := range places(&e.op) {
+		p.leave(at.parent)
 	}
 	if e.shifts() {
 		p.shifts--

@@ -156,13 +156,17 @@ func (r *rebase) edit(e *edit) error {
 	if op.Type == dbfs.OpCreate && len(out.edits) == 0 && len(out.follows) == 0 {
 		r.keepIno(op.Node, op.Ino)
 	}
-	if out.beaten != (dbfs.Revs{}) {
-		r.beaten[op.Node] = merge(r.beaten[op.Node], out.beaten)
+	for _, b := range out.beaten {
+		r.beaten[b.node] = merge(r.beaten[b.node], b.base)
 	}
 	for i := range out.edits {
 		r.add(e, &out.edits[i], i)
 	}
-	r.notices = append(r.notices, out.notices...)
+	for _, n := range out.notices {
+		if !e.tried || n.What != NoticeDropped { // who knows whether the server did not take it
+			r.notices = append(r.notices, n)
+		}
+	}
 	return r.err
 }
 
@@ -187,9 +191,14 @@ func (r *rebase) redirect(op *dbfs.Op) {
 		op.Node, op.Base = to, n.Revs
 	}
 	op.Parent = r.standIn(op.Parent)
-	if v := op.Replace; v != nil && r.standIn(v.Node) != v.Node {
-		n, _ := r.node(r.standIn(v.Node))
-		op.Replace = &dbfs.Victim{Node: n.ID, Base: n.Revs}
+	if op.Replace != nil {
+		v := *op.Replace
+		if to := r.standIn(v.Node); to != v.Node {
+			n, _ := r.node(to)
+			v.Node, v.Base = to, n.Revs
+		}
+		v.Parent = r.standIn(v.Parent)
+		op.Replace = &v
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // the edits before it already laid on top. The rules in short:
 //
 //   - An edit of content beats a delete: the file is revived. So does a move.
-//   - Who moves first, by the server's order, has moved it.
+//   - Who moves first, by the server's order, has moved it. Two that change places move together.
 //   - Two edits of one file: the server's keeps name and history, ours becomes a
 //     conflicted copy beside it. Equal bytes are no conflict.
 //   - Two things under one name: the server's keeps the name, ours gets a suffix.
@@ -46,10 +46,10 @@ type env struct {
 
 // An outcome is what takes an edit's place.
 type outcome struct {
-	edits   []edit    // in order, without keys; none: the edit is dropped
-	follows []follow  // where what was meant for a node goes from now on
-	notices []Notice  // what to tell the user
-	beaten  dbfs.Revs // bases that another's edit has overtaken: later edits that build on this one are beaten too
+	edits   []edit   // in order, without keys; none: the edit is dropped
+	follows []follow // where what was meant for a node goes from now on
+	notices []Notice // what to tell the user
+	beaten  []beaten // bases that others' edits have overtaken: later edits that build on this one are beaten too
 }
 
 // made returns how many nodes the outcome makes.
@@ -66,6 +66,12 @@ func (o *outcome) made() int {
 // follow sends later edits of one node to another: to the conflicted copy that took the
 // bytes, to the node that was adopted, or to the one that stands for a lost one.
 type follow struct{ from, to dbfs.NodeID }
+
+// beaten is what an edit that others have overtaken was based on.
+type beaten struct {
+	node dbfs.NodeID
+	base dbfs.Revs
+}
 
 // resolver collects the outcome of one edit. The edits it emits are laid over s at once, so
 // that what follows sees them.
@@ -92,6 +98,8 @@ func resolve(op dbfs.Op, s layer, e env) outcome {
 		r.delete(op)
 	case dbfs.OpRevive:
 		r.revive(op)
+	case dbfs.OpExchange:
+		r.exchange(op)
 	}
 	return r.out
 }
@@ -117,10 +125,10 @@ func (r *resolver) create(op dbfs.Op) {
 // What others did to the node since is told from what was sent.
 func (r *resolver) made(op dbfs.Op, n dbfs.Node) {
 	if op.Content != nil && !op.Content.Equal(n.Content) {
-		r.out.beaten.Content = noRev
+		r.beat(n.ID, dbfs.Revs{Content: noRev})
 	}
 	if n.Deleted || n.Parent != op.Parent || n.Name != op.Name {
-		r.out.beaten.Place = noRev
+		r.beat(n.ID, dbfs.Revs{Place: noRev})
 	}
 }
 
@@ -202,10 +210,7 @@ func (r *resolver) move(op dbfs.Op) {
 		r.bringBack(n, op.Parent, op.Name, nil, 0)
 		return
 	case op.Base.Place != n.Revs.Place:
-		if n.Parent != op.Parent || n.Name != op.Name {
-			r.note(NoticeDropped, n.ID, n, op.Name, n.Name)
-			r.out.beaten.Place = op.Base.Place
-		}
+		r.overtaken(n, place{op.Parent, op.Name}, op.Base)
 		return
 	case n.Kind.IsDir() && below(r.s, op.Parent, n.ID):
 		r.note(NoticeDropped, n.ID, n, op.Name, n.Name)
@@ -224,9 +229,65 @@ func (r *resolver) move(op dbfs.Op) {
 	r.emit(op)
 }
 
+// overtaken: others have given the node a place before us, perhaps the one that was meant for it.
+func (r *resolver) overtaken(n dbfs.Node, to place, base dbfs.Revs) {
+	if !holds(n, to) {
+		r.note(NoticeDropped, n.ID, n, to.name, n.Name)
+		r.beat(n.ID, dbfs.Revs{Place: base.Place})
+	}
+}
+
 // mayReplace reports whether the node at the destination is the one the user saw there.
 func mayReplace(v *dbfs.Victim, m dbfs.Node) bool {
 	return v.Node == m.ID && !m.Kind.IsDir() && v.Base.Content == m.Revs.Content && v.Base.Place == m.Revs.Place
+}
+
+// exchange: both or neither, if both are still there. Of one that was deleted the other takes
+// the place, as by a move; one that went with its directory comes back.
+func (r *resolver) exchange(op dbfs.Op) {
+	v := *op.Replace
+	a, b := r.side(op.Node), r.side(v.Node)
+	if !a.stands || !b.stands {
+		there, back := op, op
+		back.Node, back.Base, back.Parent, back.Name = v.Node, v.Base, v.Parent, v.Name
+		if !a.stands { // whoever stands leaves the place where the other comes back
+			a, b, there, back = b, a, back, there
+		}
+		r.exchangeApart(a, there)
+		r.exchangeApart(b, back)
+		return
+	}
+	switch {
+	case op.Base.Place != a.Revs.Place || v.Base.Place != b.Revs.Place:
+		r.overtaken(a.Node, place{op.Parent, op.Name}, op.Base)
+		r.overtaken(b.Node, place{v.Parent, v.Name}, v.Base)
+	case below(r.s, b.Parent, a.ID) || below(r.s, a.Parent, b.ID):
+		r.note(NoticeDropped, a.ID, a.Node, op.Name, a.Name)
+	default:
+		op.Parent, op.Name = b.Parent, b.Name
+		op.Replace = &dbfs.Victim{Node: b.ID, Base: b.Revs, Parent: a.Parent, Name: a.Name}
+		r.emit(op)
+	}
+}
+
+// A side is one of two nodes that were to change places.
+type side struct {
+	dbfs.Node
+	stands bool // it can be reached
+	gone   bool // somebody has deleted it, and not the directory it was in
+}
+
+func (r *resolver) side(id dbfs.NodeID) side {
+	n, ok := r.s.node(id)
+	return side{n, ok && reachable(r.s, id), !ok || n.Deleted && reachable(r.s, n.Parent)}
+}
+
+// exchangeApart moves one of two of which not both stand.
+func (r *resolver) exchangeApart(s side, op dbfs.Op) {
+	if !s.gone {
+		op.Type, op.Replace = dbfs.OpMove, nil
+		r.move(op)
+	}
 }
 
 // setAttr: the last one to set an attribute has set it; of a deleted node there is none to set.
@@ -247,7 +308,7 @@ func (r *resolver) delete(op dbfs.Op) {
 		!n.Kind.IsDir() && op.Base.Content != n.Revs.Content,
 		n.Kind.IsDir() && r.s.hasChild(n.ID):
 		r.note(NoticeDropped, n.ID, n, n.Name, n.Name)
-		r.out.beaten = op.Base
+		r.beat(n.ID, op.Base)
 		return
 	}
 	r.emit(op)
@@ -345,6 +406,10 @@ func (r *resolver) note(what NoticeKind, node dbfs.NodeID, other dbfs.Node, name
 
 func (r *resolver) follow(from, to dbfs.NodeID) {
 	r.out.follows = append(r.out.follows, follow{from, to})
+}
+
+func (r *resolver) beat(node dbfs.NodeID, base dbfs.Revs) {
+	r.out.beaten = append(r.out.beaten, beaten{node, base})
 }
 
 // emit lays an edit over the state, with its bases at what it is laid over.

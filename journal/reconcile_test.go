@@ -128,6 +128,15 @@ func (g *ground) opReplace(name, over string) dbfs.Op {
 	return op
 }
 
+func (g *ground) opExchange(name, with string) dbfs.Op {
+	v := g.node(with)
+	op := g.opMove(name, "", v.Name)
+	n := g.node(name)
+	op.Type, op.Parent = dbfs.OpExchange, v.Parent
+	op.Replace = &dbfs.Victim{Node: v.ID, Base: v.Revs, Parent: n.Parent, Name: n.Name}
+	return op
+}
+
 func (g *ground) opChmod(name string, mode uint32) dbfs.Op {
 	return dbfs.Op{Type: dbfs.OpSetAttr, Node: g.id(name), Base: g.node(name).Revs, Mask: dbfs.AttrMode, Attr: dbfs.Attr{Mode: mode}}
 }
@@ -196,7 +205,7 @@ func (g *ground) resolved(mentioned []string, ops ...dbfs.Op) string {
 		for _, e := range out.edits {
 			edits = append(edits, e.op.Type.String())
 			if e.op.Replace != nil {
-				edits = append(edits, "over", strings.TrimRight(string(e.op.Replace.Node[:]), "\x00"))
+				edits = append(edits, map[dbfs.OpType]string{dbfs.OpMove: "over", dbfs.OpExchange: "with"}[e.op.Type], strings.TrimRight(string(e.op.Replace.Node[:]), "\x00"))
 			}
 		}
 		for _, n := range out.notices {
@@ -328,6 +337,30 @@ func TestReconcileSameFile(t *testing.T) {
 			"revive move | d/ d/f=2 e/ e/s/ | revived",        // V the parent, M
 			"move over f | e/ e/d/ e/d/f=2 e/s/ |",            // K
 		}},
+		{"exchange", func(g *ground) dbfs.Op { return g.opExchange("f", "g") }, []string{
+			"exchange with g | d/ d/f=2 e/ e/s/ g=1 |",                    // K
+			"exchange with g | d/ d/f=2 e/ e/s/ g=9 |",                    // K
+			"exchange with g | d/ d/f=2 e/ e/s/ g=5 |",                    // K
+			"| d/ e/ e/r=1 e/s/ g=2 | dropped dropped",                    // D
+			"| d/ e/ e/m=1 e/s/ g=2 | dropped dropped",                    // D
+			"exchange with g | d/ d/f=2 e/ e/s/ g=1:7 |",                  // K
+			"move | d/ d/f=2 e/ e/s/ |",                                   // D for it; the other becomes a plain move
+			"move | d/ d/f=2 e/ e/s/ |",                                   // D for it, M
+			"revive move revive | d/ d/f=2 e/ e/s/ g=1 | revived revived", // V
+			"exchange with g | e/ e/d/ e/d/f=2 e/s/ g=1 |",                // K
+		}},
+		{"exchange, as the other", func(g *ground) dbfs.Op { return g.opExchange("g", "f") }, []string{
+			"exchange with f | d/ d/f=2 e/ e/s/ g=1 |",                    // K
+			"exchange with f | d/ d/f=2 e/ e/s/ g=9 |",                    // K
+			"exchange with f | d/ d/f=2 e/ e/s/ g=5 |",                    // K
+			"| d/ e/ e/r=1 e/s/ g=2 | dropped dropped",                    // D
+			"| d/ e/ e/m=1 e/s/ g=2 | dropped dropped",                    // D
+			"exchange with f | d/ d/f=2 e/ e/s/ g=1:7 |",                  // K
+			"move | d/ d/f=2 e/ e/s/ |",                                   // D for it; the other becomes a plain move
+			"move | d/ d/f=2 e/ e/s/ |",                                   // D for it, M
+			"revive move revive | d/ d/f=2 e/ e/s/ g=1 | revived revived", // V
+			"exchange with f | e/ e/d/ e/d/f=2 e/s/ g=1 |",                // K
+		}},
 		{"setattr", func(g *ground) dbfs.Op { return g.opChmod("f", 0o4) }, []string{
 			"setattr | d/ d/f=1:4 e/ e/s/ g=2 |",     // K
 			"setattr | d/ d/f=9:4 e/ e/s/ g=2 |",     // K
@@ -391,6 +424,41 @@ func TestReconcileDirectories(t *testing.T) {
 			"revive revive move | e/ e/s/ e/s/d/ e/s/d/f=1 g=2 | revived revived"},
 		{"move of a directory × deleted, destination below it", moveDir, func(g *ground) { g.move("s", "d", "s"); g.delete("f", "s", "d") },
 			"revive | d/ e/ g=2 | revived"},
+	})
+}
+
+// Exchanges of directories, and what becomes of both.
+func TestReconcileExchange(t *testing.T) {
+	dirs := func(g *ground) dbfs.Op { return g.opExchange("d", "s") }
+	files := func(g *ground) dbfs.Op { return g.opExchange("f", "g") }
+	runCells(t, []cell{
+		{"directories × nothing", dirs, nil, "exchange with s | d/ e/ e/s/ e/s/f=1 g=2 |"},
+		{"directories × write below", dirs, func(g *ground) { g.write("f", 9) }, "exchange with s | d/ e/ e/s/ e/s/f=9 g=2 |"},
+		{"directories × the one below the other", dirs, func(g *ground) { g.move("e", "d", "e") }, "| d/ d/e/ d/e/s/ d/f=1 g=2 | dropped"},
+		{"directories × the other below the one", func(g *ground) dbfs.Op { return g.opExchange("s", "d") },
+			func(g *ground) { g.move("e", "d", "e") }, "| d/ d/e/ d/e/s/ d/f=1 g=2 | dropped"},
+		{"directories × creation inside", dirs, func(g *ground) { g.create("x", "s", "x", dbfs.KindFile, 7) },
+			"exchange with s | d/ d/x=7 e/ e/s/ e/s/f=1 g=2 |"},
+		{"both moved", files, func(g *ground) { g.move("f", "e", "r"); g.move("g", "e", "q") }, "| d/ e/ e/q=2 e/r=1 e/s/ | dropped dropped"},
+		{"exchanged by another, too", files, func(g *ground) { g.move("f", "", "x"); g.move("g", "d", "f"); g.move("f", "", "g") },
+			"| d/ d/f=2 e/ e/s/ g=1 |"},
+		{"both deleted", files, func(g *ground) { g.delete("f", "g") }, "| d/ e/ e/s/ |"},
+		{"one deleted, the other moved", files, func(g *ground) { g.delete("f"); g.move("g", "e", "q") }, "| d/ e/ e/q=2 e/s/ | dropped"},
+		{"one deleted, and its name taken", files, func(g *ground) { g.delete("f"); g.create("m", "d", "f", dbfs.KindFile, 9) },
+			"move | d/ d/f=9 d/f~N=2 e/ e/s/ | name-conflict"},
+		{"one deleted with its directory, the other deleted", files, func(g *ground) { g.delete("f", "d", "g") },
+			"revive | e/ e/s/ g=1 | revived"},
+		{"one not listed any more", files, func(g *ground) { g.unlist("f") }, "move | d/ d/f=2 e/ e/s/ |"},
+		{"neither listed any more", files, func(g *ground) { g.unlist("f"); g.unlist("g") }, "| d/ e/ e/s/ |"},
+		{"with what nobody knows", func(g *ground) dbfs.Op {
+			op := g.opExchange("f", "g")
+			op.Replace.Node = g.id("unheard of")
+			return op
+		}, nil, "move | d/ e/ e/s/ g=2 g~N=1 | name-conflict"},
+		{"unmounted", func(g *ground) dbfs.Op {
+			g.create("m", "d", "m", dbfs.KindMount, 0)
+			return g.opExchange("m", "g")
+		}, func(g *ground) { g.delete("m") }, "move | d/ d/f=1 d/m=2 e/ e/s/ |"},
 	})
 }
 

@@ -18,8 +18,11 @@ type transplant struct {
 
 func (t *transplant) read(s *snapshot) {
 	for e := range t.j.pending.all() {
-		for _, id := range append(about(&e.op), e.op.Parent) {
+		for _, id := range about(&e.op) {
 			t.readUp(s, id)
+		}
+		for _, at := range places(&e.op) {
+			t.readUp(s, at.parent)
 		}
 	}
 	for id, h := range t.j.open {
@@ -89,6 +92,9 @@ func (t *transplant) redirect(op *dbfs.Op) {
 		v := *op.Replace
 		if to, ok := t.renewed[v.Node]; ok {
 			v.Node = to
+		}
+		if to, ok := t.renewed[v.Parent]; ok {
+			v.Parent = to
 		}
 		op.Replace = &v
 	}

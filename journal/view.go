@@ -155,6 +155,10 @@ func (s *snapshot) lay(e *edit) {
 	e.left, e.dir = place{}, e.op.Kind == dbfs.KindDir
 	if n, ok := s.node(e.op.Node); ok {
 		e.dir = n.Kind.IsDir()
+		if e.op.Type == dbfs.OpExchange && !e.dir {
+			other, _ := s.node(e.op.Replace.Node)
+			e.dir = other.Kind.IsDir()
+		}
 		if !n.Deleted && (e.op.Type == dbfs.OpMove || e.op.Type == dbfs.OpDelete) {
 			e.left = place{n.Parent, n.Name}
 		}
@@ -176,11 +180,15 @@ func (s *snapshot) apply(op *dbfs.Op) {
 	s.set(n)
 }
 
-// applyTo makes of one node what an edit makes of it: the edit's own node or its victim.
+// applyTo makes of one node what an edit makes of it: the edit's own node or the one in Replace.
 func applyTo(n *dbfs.Node, op *dbfs.Op) {
 	n.CTime = op.Time
-	if op.Replace != nil && op.Replace.Node == n.ID && op.Node != n.ID {
-		n.Deleted, n.Revs.Place = true, dbfs.SelfRev
+	if v := op.Replace; v != nil && v.Node == n.ID && op.Node != n.ID {
+		if n.Revs.Place = dbfs.SelfRev; op.Type == dbfs.OpExchange {
+			n.Parent, n.Name = v.Parent, v.Name
+		} else {
+			n.Deleted = true
+		}
 		return
 	}
 	switch op.Type {
@@ -194,7 +202,7 @@ func applyTo(n *dbfs.Node, op *dbfs.Op) {
 		}
 	case dbfs.OpWrite:
 		n.Content, n.Attr.MTime, n.Revs.Content = *op.Content, op.Attr.MTime, dbfs.SelfRev
-	case dbfs.OpMove:
+	case dbfs.OpMove, dbfs.OpExchange:
 		n.Parent, n.Name, n.Revs.Place = op.Parent, op.Name, dbfs.SelfRev
 	case dbfs.OpSetAttr:
 		n.Attr.Set(op.Mask, op.Attr)

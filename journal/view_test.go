@@ -76,6 +76,16 @@ func (m model) move(from, to string) error {
 	return nil
 }
 
+// exchange gives each of two paths, neither below the other, what the other had.
+func (m model) exchange(a, b string) {
+	if a == b {
+		return
+	}
+	m.move(a, "for a moment")
+	m.move(b, a)
+	m.move("for a moment", b)
+}
+
 // editing is one user on one device against the model. The server takes batches now and
 // then; what is seen must not depend on that.
 type editing struct {
@@ -165,6 +175,17 @@ func (e *editing) moveIfFree(t *rapid.T) {
 		e.expect(t, err, nil)
 		e.m.move(from, to)
 	}
+}
+
+func (e *editing) exchange(t *rapid.T) {
+	from, to := e.pick(t, true, true), e.pick(t, true, true)
+	err := e.d.j.Exchange(e.d.at(from).ID, e.d.at(to).ID)
+	if from != to && (strings.HasPrefix(to, from+"/") || strings.HasPrefix(from, to+"/")) {
+		e.expect(t, err, dbfs.ErrLoop)
+		return
+	}
+	e.expect(t, err, nil)
+	e.m.exchange(from, to)
 }
 
 func (e *editing) delete(t *rapid.T) {
@@ -292,8 +313,8 @@ func (e *editing) sound(t *rapid.T) {
 	edits := 0
 	for x := range j.pending.all() {
 		edits++
-		if places(&x.op) {
-			inside[x.op.Parent]++
+		for _, at := range places(&x.op) {
+			inside[at.parent]++
 		}
 		if x.op.Content != nil {
 			for _, r := range x.op.Content.Refs() {
@@ -332,6 +353,7 @@ func TestViewIsWhatTheUserDid(t *testing.T) {
 			"write":      e.write,
 			"move":       e.move,
 			"moveIfFree": e.moveIfFree,
+			"exchange":   e.exchange,
 			"delete":     e.delete,
 			"rmdir":      e.rmdir,
 			"chmod":      e.chmod,

@@ -399,6 +399,8 @@ func (c *client) observe(changes []journal.Change) {
 func (c *client) follow(from, to dbfs.NodeID) {
 	for i := range c.holds {
 		if c.holds[i].node == from {
+			c.j.Hold(to)
+			c.j.Release(from)
 			c.holds[i].node = to
 		}
 	}

@@ -53,6 +53,14 @@ var (
 		{journal.LocalVictim, journal.RemoteAncestorDeleted, "VM"},
 		{journal.LocalVictim, journal.RemoteAncestorMoved, "K"},
 
+		{journal.LocalExchange, journal.RemoteWrite, "K"},
+		{journal.LocalExchange, journal.RemoteMove, "D"},
+		{journal.LocalExchange, journal.RemoteSetAttr, "K"},
+		{journal.LocalExchange, journal.RemoteDeleted, "M MN"},
+		{journal.LocalExchange, journal.RemoteAncestorDeleted, "V VM"},
+		{journal.LocalExchange, journal.RemoteAncestorMoved, "K"},
+		{journal.LocalExchange, journal.RemoteCycle, "D"},
+
 		{journal.LocalSetAttr, journal.RemoteWrite, "K"},
 		{journal.LocalSetAttr, journal.RemoteMove, "K"},
 		{journal.LocalSetAttr, journal.RemoteSetAttr, "K"},

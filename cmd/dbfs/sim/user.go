@@ -116,6 +116,8 @@ func (c *client) change() error {
 		return c.rmdir()
 	case n < 90:
 		return c.removeAll()
+	case n < 92:
+		return c.exchange()
 	case n < 94:
 		return c.chmod()
 	case n < 97 && c.w.plan.holds:
@@ -131,6 +133,8 @@ func deepen(n int) int {
 	switch {
 	case n < 30:
 		return 40 // mkdir
+	case n < 40:
+		return 91 // exchange
 	case n < 75:
 		return 70 // move a directory
 	}
@@ -261,6 +265,23 @@ func (c *client) move(list []dbfs.NodeID, in dbfs.NodeID) error {
 		c.gone(&m)
 	}
 	return c.j.Move(n.ID, in, name, noReplace)
+}
+
+// exchange lets two nodes change places.
+func (c *client) exchange() error {
+	list := func() []dbfs.NodeID {
+		if c.w.workload.IntN(3) == 0 {
+			return c.shown.dirs
+		}
+		return c.shown.files
+	}
+	a, okA := c.pick(list())
+	b, okB := c.pick(list())
+	if !okA || !okB || a.ID == b.ID || !c.there(&a) || !c.there(&b) {
+		return nil
+	}
+	c.says("exchanges %s with %s", describe(&a), describe(&b))
+	return c.j.Exchange(a.ID, b.ID)
 }
 
 func (c *client) delete() error {
