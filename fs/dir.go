@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/journal"
@@ -111,29 +112,68 @@ func (fs *FS) removed(n dbfs.Node) {
 	}
 }
 
-// Rename moves a node, over what stands at the new place if need be.
+// Rename moves a node, over what stands at the new place if need be, or lets two change places.
 func (fs *FS) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
-	if in.Flags&^renameNoReplace != 0 {
-		return fuse.EINVAL
+	switch in.Flags {
+	case 0, unix.RENAME_NOREPLACE:
+		return fs.status(fs.rename(in.NodeId, oldName, in.Newdir, newName, in.Flags != 0))
+	case unix.RENAME_EXCHANGE:
+		return fs.status(fs.exchange(in.NodeId, oldName, in.Newdir, newName))
 	}
-	return fs.status(fs.rename(in.NodeId, oldName, in.Newdir, newName, in.Flags&renameNoReplace != 0))
+	return fuse.EINVAL
 }
 
-const renameNoReplace = 1 // as in linux/fs.h
+// findBoth returns two directories of one namespace that may be written to.
+func (fs *FS) findBoth(a, b uint64) (sp *space, dirA, dirB dbfs.Node, err error) {
+	sp, dirA, err = fs.find(a)
+	if err != nil {
+		return nil, dirA, dirB, err
+	}
+	other, dirB, err := fs.find(b)
+	switch {
+	case err != nil:
+	case sp.ns != other.ns:
+		err = fmt.Errorf("between namespaces: %w", syscall.EXDEV)
+	default:
+		err = sp.mayWrite()
+	}
+	return sp, dirA, dirB, err
+}
+
+func (fs *FS) exchange(dirA uint64, nameA string, dirB uint64, nameB string) error {
+	sp, inA, inB, err := fs.findBoth(dirA, dirB)
+	if err != nil {
+		return err
+	}
+	a, err := sp.journal.Child(inA.ID, nameA)
+	if err != nil {
+		return err
+	}
+	b, err := sp.journal.Child(inB.ID, nameB)
+	if err != nil {
+		return err
+	}
+	if err := sp.journal.Exchange(a.ID, b.ID); err != nil {
+		return err
+	}
+	fs.moved(sp, dirA, dirB, a.ID, b.ID)
+	return nil
+}
+
+// moved tells what follows from a rename that the kernel has asked for.
+func (fs *FS) moved(sp *space, oldDir, newDir uint64, nodes ...dbfs.NodeID) {
+	fs.dirChanged(oldDir)
+	fs.dirChanged(newDir)
+	if !fs.changes.idle() {
+		// The kernel may have meant another node by the name, and would believe that it is
+		// that one which has moved.
+		fs.changes.add(sp.ns, fs.whereabouts(sp, nodes...))
+	}
+}
 
 func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName string, noReplace bool) error {
-	sp, from, err := fs.find(oldDir)
+	sp, from, to, err := fs.findBoth(oldDir, newDir)
 	if err != nil {
-		return err
-	}
-	other, to, err := fs.find(newDir)
-	if err != nil {
-		return err
-	}
-	if sp.ns != other.ns {
-		return fmt.Errorf("between namespaces: %w", syscall.EXDEV)
-	}
-	if err := sp.mayWrite(); err != nil {
 		return err
 	}
 	n, err := sp.journal.Child(from.ID, oldName)
@@ -154,12 +194,6 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 	if replaces {
 		fs.removed(victim)
 	}
-	fs.dirChanged(oldDir)
-	fs.dirChanged(newDir)
-	if !fs.changes.idle() {
-		// The kernel may have meant another node by the name, and would believe that it is
-		// that one which has moved.
-		fs.changes.add(sp.ns, fs.whereabouts(sp, n.ID))
-	}
+	fs.moved(sp, oldDir, newDir, n.ID)
 	return nil
 }

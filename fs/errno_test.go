@@ -91,7 +91,10 @@ func TestRefusals(t *testing.T) {
 		{"rename a directory into itself", rename("dir", "dir/sub/x", 0), unix.EINVAL},
 		{"rename over something, not replacing", rename("file", "link", unix.RENAME_NOREPLACE), unix.EEXIST},
 		{"rename to a name that is not UTF-8", rename("file", notUTF8, 0), unix.EINVAL},
-		{"exchange", rename("file", "link", unix.RENAME_EXCHANGE), unix.EINVAL}, // not yet
+		{"exchange with nothing", rename("file", "nothing", unix.RENAME_EXCHANGE), unix.ENOENT},
+		{"exchange a directory with what is in it", rename("dir", "dir/sub", unix.RENAME_EXCHANGE), unix.EINVAL},
+		{"exchange, not replacing", rename("file", "link", unix.RENAME_EXCHANGE|unix.RENAME_NOREPLACE), unix.EINVAL},
+		{"whiteout", rename("file", "x", unix.RENAME_WHITEOUT), unix.EINVAL},
 		{"hard link", unix.Link(p("file"), p("second")), unix.EPERM},
 		{"symlink to nothing", unix.Symlink("", p("s")), unix.ENOENT},
 		{"symlink to what is not UTF-8", unix.Symlink(notUTF8, p("s")), unix.EINVAL},

@@ -315,7 +315,11 @@ func (m *treeModel) name() string {
 // step chooses something to do with a tree.
 func (m *treeModel) step() (string, func(root string) error) {
 	a, b, n := m.name(), m.name(), m.rng.IntN(100_000)
-	switch k := m.rng.IntN(20); {
+	switch k := m.rng.IntN(21); {
+	case k == 20:
+		return "exchange " + a + " " + b, func(root string) error {
+			return unix.Renameat2(unix.AT_FDCWD, root+a, unix.AT_FDCWD, root+b, unix.RENAME_EXCHANGE)
+		}
 	case k < 4:
 		return "mkdir " + a, func(root string) error { return unix.Mkdir(root+a, 0o755) }
 	case k < 8:

@@ -36,6 +36,41 @@ func TestRenames(t *testing.T) {
 	}
 }
 
+func TestExchange(t *testing.T) {
+	d := newDrive(t)
+	exchange := func(a, b string) {
+		t.Helper()
+		d.must(unix.Renameat2(unix.AT_FDCWD, d.path(a), unix.AT_FDCWD, d.path(b), unix.RENAME_EXCHANGE))
+	}
+	d.must(os.MkdirAll(d.path("a/deep"), 0o755))
+	d.write("a/deep/f", "in a")
+	d.write("g", "alone")
+	dirIno, fileIno := d.stat("a").Ino, d.stat("g").Ino
+	open, err := os.OpenFile(d.path("g"), os.O_RDWR, 0)
+	d.must(err)
+	defer open.Close()
+	exchange("a", "g")
+	if got := d.stat("g").Ino; got != dirIno {
+		t.Errorf("the directory has inode %d, had %d", got, dirIno)
+	}
+	if got := d.stat("a").Ino; got != fileIno {
+		t.Errorf("the file has inode %d, had %d", got, fileIno)
+	}
+	d.wantRead("g/deep/f", "in a")
+	d.wantRead("a", "alone")
+	if _, err := open.WriteAt([]byte("ALONE"), 0); err != nil { // what is open goes on
+		t.Error(err)
+	}
+	d.wantRead("a", "ALONE")
+	exchange("a", "g/deep/f")
+	d.wantRead("g/deep/f", "ALONE")
+	d.wantRead("a", "in a")
+	exchange("a", "a")
+	if got := fmt.Sprint(d.names("")); got != "[a g]" {
+		t.Errorf("the root lists %s", got)
+	}
+}
+
 func TestStandingInARemovedDirectory(t *testing.T) {
 	d := newDrive(t)
 	d.must(os.Mkdir(d.path("gone"), 0o755))
