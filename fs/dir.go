@@ -180,20 +180,23 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 	if err != nil {
 		return err
 	}
-	victim, err := sp.journal.Child(to.ID, newName)
-	replaces := err == nil && victim.ID != n.ID
-	if replaces {
+	var over *dbfs.Node
+	if victim, err := sp.journal.Child(to.ID, newName); err == nil && victim.ID != n.ID {
+		if err := fs.sealBeforeSave(n); err != nil {
+			return err
+		}
+		over = &victim
 		fs.haunt(sp, victim)
 	}
-	if err := sp.journal.Move(n.ID, to.ID, newName, noReplace); err != nil {
-		if replaces {
-			fs.unhaunt(victim.Ino)
+	now, err := fs.move(n, over, func() (dbfs.NodeID, error) {
+		return sp.journal.Move(n.ID, to.ID, newName, noReplace)
+	})
+	if err != nil {
+		if over != nil {
+			fs.unhaunt(over.Ino)
 		}
 		return err
 	}
-	if replaces {
-		fs.removed(victim)
-	}
-	fs.moved(sp, oldDir, newDir, n.ID)
+	fs.moved(sp, oldDir, newDir, now)
 	return nil
 }

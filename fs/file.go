@@ -424,10 +424,18 @@ func (f *file) sync(ctx context.Context) error {
 func (f *file) detach(as dbfs.Node, deleted bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.detachLocked(as, deleted)
+}
+
+func (f *file) detachLocked(as dbfs.Node, deleted bool) {
 	as.Deleted = true
 	as.Content = f.base
 	f.own = &as
 	f.deleted = f.deleted || deleted
+	if f.deleted && f.held { // the node may go on, with other bytes
+		f.held = false
+		f.space.journal.Release(f.id)
+	}
 }
 
 // errClosed says of a file that its last handle has just been closed: it is no more.
@@ -441,7 +449,7 @@ func (f *file) enter(writer bool) error {
 	if f.closed {
 		return errClosed
 	}
-	if f.handles == 0 && f.draft == nil {
+	if f.handles == 0 && f.draft == nil && f.own == nil {
 		// Only now that changes from elsewhere are told to this file is its version looked up:
 		// one that came just before would be missed otherwise.
 		if n, err := f.space.journal.Node(f.id); err == nil {
@@ -451,6 +459,8 @@ func (f *file) enter(writer bool) error {
 			}
 			f.base = n.Content
 		}
+	}
+	if f.handles == 0 && f.draft == nil {
 		f.alike = f.fs.pages.are(f.ino, versionOf(f.base))
 	}
 	f.handles++

@@ -11,8 +11,8 @@
 // bytes go through package cache. The network is never waited for, except by a read of
 // bytes that are not on this machine.
 //
-// Lock order: file.sealing, file.reading, file.mu, FS.mu. None is held while the kernel is
-// notified, nor FS.mu while anything is read or written.
+// Lock order: FS.opening, file.sealing, file.reading, file.mu, FS.mu. None is held while the kernel
+// is notified, nor FS.opening and FS.mu while bytes are read or written.
 package fs
 
 import (
@@ -64,6 +64,8 @@ type FS struct {
 	done               chan struct{} // closed when the mount is gone
 	since              int64         // nanoseconds: when New was called
 	telling            sync.WaitGroup
+
+	opening sync.RWMutex // see save.go
 
 	mu       sync.Mutex // guards what follows
 	spaces   map[dbfs.NamespaceID]*space

@@ -23,6 +23,15 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 		n, err := f.node()
 		return f.space, n, err
 	}
+	sp, n, err := fs.nodeOf(ino)
+	if errors.Is(err, dbfs.ErrNotExist) { // perhaps it has become another node just now
+		sp, n, err = fs.nodeOf(ino)
+	}
+	return sp, n, stale(err)
+}
+
+// nodeOf returns the node that the database knows by an inode number, or its ghost.
+func (fs *FS) nodeOf(ino uint64) (*space, dbfs.Node, error) {
 	ns, id := fs.cfg.Root, dbfs.RootNode
 	if ino != cache.RootInode {
 		err := fs.cfg.KV.View(func(txn dbfs.Txn) (err error) {
@@ -30,7 +39,7 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 			return err
 		})
 		if err != nil {
-			return nil, dbfs.Node{}, stale(err)
+			return nil, dbfs.Node{}, err
 		}
 	}
 	sp, err := fs.space(ns)
@@ -38,15 +47,16 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 		return nil, dbfs.Node{}, err
 	}
 	n, err := sp.journal.Node(id)
-	if errors.Is(err, dbfs.ErrNotExist) {
+	elsewhere := err == nil && n.Ino != ino // it goes on under another number
+	if elsewhere || errors.Is(err, dbfs.ErrNotExist) {
 		if sp, n, ok := fs.ghost(ino); ok {
 			return sp, n, nil
 		}
 	}
-	if err == nil && n.Ino != ino { // it goes on under another number
+	if elsewhere {
 		return nil, n, syscall.ESTALE
 	}
-	return sp, n, stale(err)
+	return sp, n, err
 }
 
 // stale says ESTALE of an inode that the kernel has and that is gone: the name it came from

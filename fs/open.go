@@ -24,27 +24,18 @@ type handle struct {
 
 // Open opens a file. Its bytes stay in the kernel's cache from one open to the next.
 func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	sp, n, err := fs.find(in.NodeId)
+	ino, writer := in.NodeId, in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY
+	fs.changes.open(ino)
+	defer fs.changes.opened(ino)
+	f, fh, err := fs.openIno(ino, writer)
 	if err != nil {
 		return fs.status(err)
 	}
-	writer := in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY
-	if writer {
-		if err := sp.mayWrite(); err != nil {
-			return fs.status(err)
-		}
-	}
-	fs.changes.open(n.Ino)
-	defer fs.changes.opened(n.Ino)
-	f, fh, err := fs.open(sp, n, writer)
-	if err != nil {
-		return fs.status(err)
-	}
-	sp.journal.Observed()
+	f.space.journal.Observed()
 	f.fresh.Do(func() {
-		changed := fs.changes.changed(n.Ino) // then the kernel may not even know its size
+		changed := fs.changes.changed(ino) // then the kernel may not even know its size
 		if !f.pagesAre() || changed {
-			fs.server.InodeNotify(n.Ino, 0, 0)
+			fs.server.InodeNotify(ino, 0, 0)
 		}
 	})
 	out.Fh = fh
@@ -55,14 +46,32 @@ func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 	return fuse.OK
 }
 
+// openIno opens the file that an inode number leads to.
+func (fs *FS) openIno(ino uint64, writer bool) (*file, uint64, error) {
+	fs.opening.RLock()
+	defer fs.opening.RUnlock()
+	sp, n, err := fs.find(ino)
+	if err == nil && n.Kind != dbfs.KindFile {
+		err = dbfs.ErrIsDir
+	}
+	if err == nil && writer {
+		err = sp.mayWrite()
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return fs.open(sp, n, writer)
+}
+
 // open returns a new handle of a file that the kernel knows as n.Ino. ESTALE: that has
 // changed since n was found.
 func (fs *FS) open(sp *space, n dbfs.Node, writer bool) (*file, uint64, error) {
 	for {
+		fresh := fs.newFile(sp, n)
 		fs.mu.Lock()
 		f := fs.files[n.Ino]
 		if f == nil {
-			f = &file{fs: fs, ino: n.Ino, space: sp, id: n.ID, base: n.Content}
+			f = fresh
 			fs.files[n.Ino] = f
 		}
 		fs.mu.Unlock()
@@ -77,6 +86,16 @@ func (fs *FS) open(sp *space, n dbfs.Node, writer bool) (*file, uint64, error) {
 			return nil, 0, err
 		}
 	}
+}
+
+// newFile returns a file that nobody has open yet.
+func (fs *FS) newFile(sp *space, n dbfs.Node) *file {
+	f := &file{fs: fs, ino: n.Ino, space: sp, id: n.ID, base: n.Content}
+	if n.Deleted { // a ghost
+		_, err := sp.journal.Node(n.ID)
+		f.own, f.deleted = &n, err == nil // its node goes on without it
+	}
+	return f
 }
 
 // drop takes a closed file off the list.
@@ -172,14 +191,7 @@ func (fs *FS) killPriv(f *file) error {
 
 // truncate changes the size of a file, open or not.
 func (fs *FS) truncate(cancel <-chan struct{}, ino uint64, size int64) error {
-	sp, n, err := fs.find(ino)
-	if err != nil {
-		return err
-	}
-	if n.Kind != dbfs.KindFile {
-		return dbfs.ErrIsDir
-	}
-	f, fh, err := fs.open(sp, n, true)
+	f, fh, err := fs.openIno(ino, true)
 	if err != nil {
 		return err
 	}

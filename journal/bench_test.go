@@ -58,7 +58,8 @@ func BenchmarkComeAndGo(b *testing.B) {
 		check(b, err)
 		n, err = d.j.Write(n.ID, n.Content, bytesOf(1), 1)
 		check(b, err)
-		check(b, d.j.Move(n.ID, in.ID, "saved", false))
+		_, err = d.j.Move(n.ID, in.ID, "saved", false)
+		check(b, err)
 		check(b, d.j.Delete(n.ID))
 	}
 }

@@ -78,7 +78,7 @@ func program(t *testing.T, j *Journal, in dbfs.NodeID, rounds int) {
 			j.Release(n.ID)
 		}
 		if err == nil {
-			err = j.Move(n.ID, in, "saved", false)
+			n.ID, err = j.Move(n.ID, in, "saved", false)
 		}
 		if err == nil {
 			_, err = j.SetAttr(n.ID, dbfs.AttrMode, dbfs.Attr{Mode: uint32(i)})

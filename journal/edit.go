@@ -25,6 +25,7 @@ type editor struct {
 	dirty   bool          // the journal in memory is ahead of the database
 	deleted []dbfs.NodeID // held nodes that the user deletes
 	held    []dbfs.NodeID // made to be written to
+	taken   []follow      // whoever writes to one node writes to the other now
 }
 
 // opReserve is how many op numbers one write sets aside. What a crash leaves unused is lost,
@@ -82,6 +83,9 @@ func (j *Journal) edit(inos int, take func() uint64, fn func(*editor) error) (ch
 		}
 		for _, id := range ed.held {
 			j.hold(id)
+		}
+		for _, f := range ed.taken {
+			j.passHold(f.from, f.to)
 		}
 		j.hasMoved()
 	}
@@ -362,12 +366,15 @@ func (ed *editor) setAttrOf(id dbfs.NodeID, mask dbfs.AttrMask, attr dbfs.Attr) 
 }
 
 // Move gives a node another place. What stands there is replaced as rename(2) says, unless
-// noReplace: then it is ErrExist.
-func (j *Journal) Move(id, parent dbfs.NodeID, name string, noReplace bool) error {
+// noReplace: then it is ErrExist. The node that has the place then is returned: another one
+// where a new file has become the next version of an old one. With the inode number, the
+// holds of the new file are then the old one's.
+func (j *Journal) Move(id, parent dbfs.NodeID, name string, noReplace bool) (dbfs.NodeID, error) {
 	if err := dbfs.CheckName(name); err != nil {
-		return err
+		return id, err
 	}
-	return j.editing(func(ed *editor) error {
+	now := id
+	err := j.editing(func(ed *editor) error {
 		n, ok := ed.node(id)
 		if !ok || n.Deleted || n.IsRoot() {
 			return fmt.Errorf("move: %w", dbfs.ErrNotExist)
@@ -380,15 +387,24 @@ func (j *Journal) Move(id, parent dbfs.NodeID, name string, noReplace bool) erro
 		}
 		m, taken := ed.child(parent, name)
 		switch {
-		case !taken:
-			return ed.move(n, dbfs.Op{Parent: parent, Name: name})
-		case m.ID == id:
+		case taken && m.ID == id:
 			return nil
-		case noReplace:
+		case taken && noReplace:
 			return fmt.Errorf("move to %q: %w", name, dbfs.ErrExist)
 		}
-		return ed.replace(n, m)
+		old, saved, err := ed.saved(n, place{parent, name}, m, taken)
+		switch {
+		case err != nil:
+			return err
+		case saved:
+			now = old.ID
+			return ed.save(n, old)
+		case taken:
+			return ed.replace(n, m)
+		}
+		return ed.move(n, dbfs.Op{Parent: parent, Name: name})
 	})
+	return now, err
 }
 
 // replace moves n to the place of m, which goes.
@@ -588,6 +604,19 @@ func (j *Journal) hold(id dbfs.NodeID) {
 		j.open[id] = new(hold)
 	}
 	j.open[id].count++
+}
+
+// passHold makes the holds of one node those of another.
+func (j *Journal) passHold(from, to dbfs.NodeID) {
+	h := j.open[from]
+	if h == nil {
+		return
+	}
+	delete(j.open, from)
+	if j.open[to] == nil {
+		j.open[to] = new(hold)
+	}
+	j.open[to].count += h.count
 }
 
 // Release takes one Hold back.

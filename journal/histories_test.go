@@ -495,7 +495,7 @@ func (hi *history) move(d *device, n, in dbfs.Node, name string) error {
 	hi.log(d, "move %s to %s in %s", n.ID.String()[:4], name, in.ID.String()[:4])
 	m, err := d.j.Child(in.ID, name)
 	replaces := err == nil && m.ID != n.ID
-	err = d.j.Move(n.ID, in.ID, name, false)
+	_, err = d.j.Move(n.ID, in.ID, name, false)
 	if err == nil && replaces {
 		hi.overwrite(m)
 	}

@@ -56,7 +56,8 @@ func (d *device) put(p string, content int) {
 func (d *device) move(from, to string) {
 	d.t.Helper()
 	parent, name := d.split(to)
-	check(d.t, d.j.Move(d.at(from).ID, parent, name, false))
+	_, err := d.j.Move(d.at(from).ID, parent, name, false)
+	check(d.t, err)
 }
 
 func TestTwoDevices(t *testing.T) {
@@ -150,7 +151,7 @@ func TestSeenAfterPull(t *testing.T) {
 		{"a written file moved and deleted follows its copy", func(d *device) { d.put("d/f", 5); d.move("d/f", "g"); d.remove("g") },
 			func(d *device) { d.put("d/f", 6) }, "d d/f e"},
 		{"a written file that is replaced", func(d *device) { d.put("d/f", 5); d.put("n", 7); d.move("n", "d/f") }, func(d *device) { d.put("d/f", 6) },
-			"d d/f d/f (name conflict, alice 2026-05-01) e"},
+			"d d/f d/f (conflicted copy, alice 2026-05-01) e"},
 		{"written here, deleted there", func(d *device) { d.put("d/f", 5) }, func(d *device) { d.remove("d/f"); d.remove("d") }, "d d/f e"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

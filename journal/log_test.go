@@ -177,7 +177,8 @@ func TestDiskFull(t *testing.T) {
 		for name, err := range map[string]error{
 			"write":    second(d.j.Write(n.ID, n.Content, bytesOf(9), 9)),
 			"create":   second(d.j.Create(dbfs.RootNode, "new", file)),
-			"move":     d.j.Move(n.ID, d.at("d").ID, "f", false),
+			"move":     second(d.j.Move(n.ID, d.at("d").ID, "f", false)),
+			"exchange": d.j.Exchange(n.ID, d.at("d").ID),
 			"delete":   d.j.Delete(n.ID),
 			"setattr":  second(d.j.SetAttr(n.ID, dbfs.AttrMode, dbfs.Attr{Mode: 1})),
 			"batch":    second(d.j.Batch(always)),

@@ -160,13 +160,14 @@ func (e *editing) move(t *rapid.T) {
 	from, to := e.pick(t, true, true), e.place(t)
 	parent, name := e.d.split(to)
 	want := e.m.move(from, to)
-	e.expect(t, e.d.j.Move(e.d.at(from).ID, parent, name, false), want)
+	_, err := e.d.j.Move(e.d.at(from).ID, parent, name, false)
+	e.expect(t, err, want)
 }
 
 func (e *editing) moveIfFree(t *rapid.T) {
 	from, to := e.pick(t, true, true), e.place(t)
 	parent, name := e.d.split(to)
-	err := e.d.j.Move(e.d.at(from).ID, parent, name, true)
+	_, err := e.d.j.Move(e.d.at(from).ID, parent, name, true)
 	if strings.HasPrefix(to, from+"/") {
 		e.expect(t, err, dbfs.ErrLoop)
 	} else if _, taken := e.m[to]; taken && from != to {
@@ -384,7 +385,7 @@ func TestCoalescing(t *testing.T) {
 		{"mkdir and rmdir", func(d *device) { d.make("n", dir); d.remove("n") }, ""},
 		{"create and move", func(d *device) { d.put("n", 5); d.move("n", "d/m") }, "create"},
 		{"create and move into a newer directory", func(d *device) { d.put("n", 5); d.make("e", dir); d.move("n", "e/n") }, "create create"},
-		{"create, move over what is there", func(d *device) { d.put("n", 5); d.move("n", "f") }, "create move"},
+		{"create, move over what is there", func(d *device) { d.put("n", 5); d.move("n", "f") }, "write"},
 		{"create, move over another new one", func(d *device) { d.put("n", 5); d.put("m", 6); d.move("n", "m") }, "create"},
 		{"mkdir and move, with something inside", func(d *device) { d.make("n", dir); d.put("n/x", 1); d.move("n", "m") }, "create create move"},
 		{"moves", func(d *device) { d.move("f", "g"); d.move("g", "d/h") }, "move"},
@@ -393,7 +394,7 @@ func TestCoalescing(t *testing.T) {
 		{"there and back, with something between", func(d *device) { d.move("f", "g"); d.put("f", 6); d.move("f", "x"); d.move("g", "f") }, "move create move"},
 		{"write and delete", func(d *device) { d.put("f", 5); d.remove("f") }, "delete"},
 		{"write, move and delete", func(d *device) { d.put("f", 5); d.move("f", "g"); d.remove("g") }, "write move delete"},
-		{"write and be replaced", func(d *device) { d.put("f", 5); d.put("n", 6); d.move("n", "f") }, "create move"},
+		{"write and be replaced", func(d *device) { d.put("f", 5); d.put("n", 6); d.move("n", "f") }, "write"},
 		{"chmods", func(d *device) { d.chmod("f", 0o600); d.chmod("f", 0o640) }, "setattr"},
 		{"create and chmod", func(d *device) { d.put("n", 5); d.chmod("n", 0o600) }, "create"},
 		{"write, chmod, write", func(d *device) { d.put("f", 5); d.chmod("f", 0o600); d.put("f", 6) }, "write setattr"},

@@ -58,7 +58,7 @@ func TestBadEditIsSetAside(t *testing.T) {
 			if _, batches, _ := srv.told(); batches > 20 {
 				t.Errorf("%d batches to find one of 21 edits", batches)
 			}
-			if err := j.Move(bad.ID, dbfs.RootNode, "better", true); err != nil {
+			if _, err := j.Move(bad.ID, dbfs.RootNode, "better", true); err != nil {
 				t.Fatal(err)
 			}
 			await(t, "the edit after its change", func() bool { return len(j.Pending()) == 0 && len(j.Asides()) == 0 })

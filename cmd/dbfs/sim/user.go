@@ -264,7 +264,27 @@ func (c *client) move(list []dbfs.NodeID, in dbfs.NodeID) error {
 	if err == nil && m.ID != n.ID && !noReplace {
 		c.gone(&m)
 	}
-	return c.j.Move(n.ID, in, name, noReplace)
+	now, err := c.j.Move(n.ID, in, name, noReplace)
+	if err == nil && now != n.ID {
+		c.saved(n.ID, now)
+	}
+	return err
+}
+
+// saved: a new file became the next version of an old one. Who has the new one open goes on as
+// the old one; who had that open writes to a file without a name.
+func (c *client) saved(from, to dbfs.NodeID) {
+	c.holds = slices.DeleteFunc(c.holds, func(h hold) bool {
+		if h.node == to {
+			c.j.Release(to)
+		}
+		return h.node == to
+	})
+	for i := range c.holds { // the journal has passed the hold on
+		if c.holds[i].node == from {
+			c.holds[i].node = to
+		}
+	}
 }
 
 // exchange lets two nodes change places.
