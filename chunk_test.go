@@ -90,7 +90,7 @@ func TestContentCheck(t *testing.T) {
 
 func TestOpAsJSON(t *testing.T) {
 	op := sampleOp()
-	op.Ino = 0 // does not travel
+	op.Ino, op.Below = 0, nil // do not travel
 	b, err := json.Marshal(op)
 	if err != nil {
 		t.Fatal(err)

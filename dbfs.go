@@ -131,6 +131,9 @@ type Entry struct {
 	Type  OpType    `json:"type"`
 	End   bool      `json:"end,omitempty"` // the last entry of its batch
 	Node  Node      `json:"node"`
+
+	// delete tree: the nodes that were below, and went with it by this entry.
+	Below []NodeID `json:"below,omitempty"`
 }
 
 // A Revision is a content that a file had, or has.
@@ -144,6 +147,12 @@ type Revision struct {
 	Actor   AccountID `json:"actor,omitempty"`   // likewise
 	Until   int64     `json:"until,omitempty"`   // nanoseconds: when the file got another one or was deleted; 0: it has it now
 	Expires int64     `json:"expires,omitempty"` // nanoseconds: until when it is kept at most; 0: while the file has it
+}
+
+// Buried returns what an entry that deleted a tree made of a node below.
+func (e *Entry) Buried(n Node) Node {
+	n.Deleted, n.Revs.Place, n.Last, n.CTime = true, e.JID, e.JID, e.Time
+	return n
 }
 
 // text tables: the words that kinds and roles travel as.

@@ -47,6 +47,7 @@ const (
 	RefusedCycle      Refusal = "cycle"
 	RefusedNotEmpty   Refusal = "not_empty"
 	RefusedIDExists   Refusal = "id_exists"
+	RefusedTooBig     Refusal = "too_big" // more in a tree than can be deleted at once
 )
 
 // A RefusedError is a commit's answer that its batch did not fit: none of it was done.

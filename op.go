@@ -9,14 +9,18 @@ import (
 type OpType uint8
 
 const (
-	OpCreate   OpType = iota + 1 // a new node at (Parent, Name)
-	OpWrite                      // new Content (and MTime) for a file
-	OpMove                       // to (Parent, Name), perhaps in place of another file
-	OpSetAttr                    // new values for the attributes in Mask
-	OpDelete                     // a file, or an empty directory
-	OpRevive                     // a deleted or unreachable node comes back at (Parent, Name)
-	OpExchange                   // Node and the one in Replace change places
+	OpCreate     OpType = iota + 1 // a new node at (Parent, Name)
+	OpWrite                        // new Content (and MTime) for a file
+	OpMove                         // to (Parent, Name), perhaps in place of another file
+	OpSetAttr                      // new values for the attributes in Mask
+	OpDelete                       // a file, or an empty directory
+	OpRevive                       // a deleted or unreachable node comes back at (Parent, Name)
+	OpExchange                     // Node and the one in Replace change places
+	OpDeleteTree                   // a directory with all that is below it
 )
+
+// MaxTreeNodes is how many nodes may be below a directory that is deleted in one edit.
+const MaxTreeNodes = 2000
 
 // AttrMask says which attributes a set-attributes edit touches. Extended attributes
 // are one: the edit carries all of them.
@@ -64,7 +68,12 @@ type Op struct {
 	Mask    AttrMask    `json:"mask,omitempty"`
 	Time    int64       `json:"time,omitempty"` // nanoseconds, this device's clock: shown as ctime until the server answers
 
-	Ino uint64 `json:"-"` // create: the number the local kernel already knows the node by
+	// delete tree: the log as far as the user had seen it. What is below must not have changed since.
+	Seen JID `json:"seen,omitempty"`
+
+	// These never travel.
+	Ino   uint64   `json:"-"` // create: the number the local kernel already knows the node by
+	Below []NodeID `json:"-"` // delete tree: what the user saw below, children before their directory
 }
 
 // A Victim is the node that a move or an exchange puts out of its place, with the revisions
@@ -97,7 +106,7 @@ const MaxBatchOps = 512
 type Receipt string
 
 // opWords are the words that op types travel as.
-var opWords = []string{OpCreate: "create", OpWrite: "write", OpMove: "move", OpSetAttr: "setattr", OpDelete: "delete", OpRevive: "revive", OpExchange: "exchange"}
+var opWords = []string{OpCreate: "create", OpWrite: "write", OpMove: "move", OpSetAttr: "setattr", OpDelete: "delete", OpRevive: "revive", OpExchange: "exchange", OpDeleteTree: "delete_tree"}
 
 func (t OpType) String() string               { return word(opWords, int(t)) }
 func (t OpType) MarshalText() ([]byte, error) { return markWord(opWords, int(t)) }

@@ -158,6 +158,8 @@ const (
 	tagOpIno
 	tagOpVictimParent
 	tagOpVictimName
+	tagOpSeen
+	tagOpBelow
 )
 
 // AppendOp appends the record of op to b.
@@ -197,6 +199,8 @@ func AppendOp(b []byte, op *Op) []byte {
 			w.id(tagOpVictimParent, v.Parent)
 			w.text(tagOpVictimName, v.Name)
 		}
+		w.uint(tagOpSeen, uint64(op.Seen))
+		w.ids(tagOpBelow, op.Below)
 	})
 }
 
@@ -268,6 +272,10 @@ func (op *Op) field(tag byte, v value) {
 		op.Time = v.int()
 	case tagOpIno:
 		op.Ino = v.uint()
+	case tagOpSeen:
+		op.Seen = JID(v.uint())
+	case tagOpBelow:
+		op.Below = v.ids()
 	}
 }
 
@@ -294,6 +302,7 @@ const (
 	tagEntryType
 	tagEntryEnd
 	tagEntryNode
+	tagEntryBelow
 )
 
 // AppendEntry appends the record of e to b.
@@ -309,6 +318,7 @@ func AppendEntry(b []byte, e *Entry) []byte {
 		var inner fields
 		inner.node(&e.Node)
 		w.put(tagEntryNode, inner.b)
+		w.ids(tagEntryBelow, e.Below)
 	})
 }
 
@@ -339,6 +349,8 @@ func (e *Entry) field(tag byte, v value) {
 		if !eachField(v.b, e.Node.field) {
 			v.fail()
 		}
+	case tagEntryBelow:
+		e.Below = v.ids()
 	}
 }
 
@@ -436,6 +448,17 @@ func (w *fields) id(tag byte, v NodeID) {
 	}
 }
 
+func (w *fields) ids(tag byte, ids []NodeID) {
+	if len(ids) == 0 {
+		return
+	}
+	var v []byte
+	for i := range ids {
+		v = append(v, ids[i][:]...)
+	}
+	w.put(tag, v)
+}
+
 func (w *fields) chunks(tag byte, ids []ChunkID) {
 	if len(ids) == 0 {
 		return
@@ -497,6 +520,19 @@ func (v value) id(dst *NodeID) {
 		return
 	}
 	copy(dst[:], v.b)
+}
+
+func (v value) ids() []NodeID {
+	const n = len(NodeID{})
+	if len(v.b)%n != 0 || len(v.b) > MaxTreeNodes*n {
+		v.fail()
+		return nil
+	}
+	ids := make([]NodeID, len(v.b)/n)
+	for i := range ids {
+		copy(ids[i][:], v.b[i*n:])
+	}
+	return ids
 }
 
 func (v value) chunks() []ChunkID {

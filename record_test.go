@@ -26,6 +26,7 @@ func sampleOp() Op {
 		ID: OpID{7, 8}, Type: OpMove, Node: n.ID, Base: Revs{1, SelfRev, 3}, Parent: n.Parent, Name: "x",
 		Replace: &Victim{Node: n.Parent, Base: Revs{Content: 9, Place: 10}, Parent: n.ID, Name: "y"},
 		Content: &n.Content, Attr: n.Attr, Mask: AttrMTime, Time: 5, Ino: 6,
+		Seen: 12, Below: []NodeID{{5}, {6}},
 	}
 }
 
@@ -36,7 +37,7 @@ func sampleRevision() Revision {
 
 func TestRecordsRoundTrip(t *testing.T) {
 	node, op := sampleNode(), sampleOp()
-	entry := Entry{JID: 9, Time: 8, Op: op.ID, Actor: 3, Type: OpWrite, End: true, Node: node}
+	entry := Entry{JID: 9, Time: 8, Op: op.ID, Actor: 3, Type: OpWrite, End: true, Node: node, Below: []NodeID{{7}}}
 	if got, err := DecodeNode(AppendNode(nil, &node)); err != nil || !reflect.DeepEqual(got, node) {
 		t.Errorf("node: got %+v, %v\nwant %+v", got, err, node)
 	}
@@ -65,6 +66,7 @@ func TestOldRecordOpens(t *testing.T) {
 	}
 	want := sampleOp()
 	want.Node, want.Parent, want.Replace = NodeID{1, 2}, NodeID{3}, &Victim{Node: NodeID{4}, Base: want.Replace.Base}
+	want.Seen, want.Below = 0, nil
 	if got, err := DecodeOp(b); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}

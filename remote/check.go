@@ -47,7 +47,7 @@ func CheckOp(op *dbfs.Op) error {
 		return checkMove(op)
 	case dbfs.OpSetAttr:
 		return checkSetAttr(op)
-	case dbfs.OpDelete:
+	case dbfs.OpDelete, dbfs.OpDeleteTree:
 		return nil
 	case dbfs.OpExchange:
 		return checkExchange(op)
@@ -144,6 +144,9 @@ func checkEntries(after dbfs.JID, entries []dbfs.Entry) error {
 		}
 		if err := checkNode(&e.Node); err != nil {
 			return fmt.Errorf("entry %d: %w", e.JID, err)
+		}
+		if len(e.Below) > 0 && (e.Type != dbfs.OpDeleteTree || len(e.Below) > dbfs.MaxTreeNodes) {
+			return fmt.Errorf("%w: entry %d is a %s with %d nodes below", dbfs.ErrCorrupt, e.JID, e.Type, len(e.Below))
 		}
 	}
 	if n := len(entries); n > 0 && !entries[n-1].End {

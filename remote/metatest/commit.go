@@ -24,6 +24,7 @@ func testCommit(t *testing.T, open func(testing.TB) World) {
 		"OtherEpoch":              otherEpoch,
 		"OtherDevice":             otherDevice,
 		"HeavyBatch":              heavyBatch,
+		"TreesAreBounded":         treesAreBounded,
 		"FullBatch":               fullBatch,
 		"InodesStayAtHome":        inodesStayAtHome,
 		"ManyDevicesAtOnce":       manyDevicesAtOnce,
@@ -281,6 +282,46 @@ func heavyBatch(t *testing.T, w World) {
 	p.must(moves[files/2:]...)
 	if log := wholeLog(t, p, p.ns, p.epoch, 0); len(log) != 2*files || len(log[17].Node.Content.Chunks) != dbfs.MaxChunks {
 		t.Errorf("%d entries, want %d", len(log), 2*files)
+	}
+}
+
+// treesAreBounded: a directory goes in one edit as long as there is not too much in it; nothing of
+// what is refused is done.
+func treesAreBounded(t *testing.T, w World) {
+	p := rootPen(t, w, "admin")
+	p.must(mkdir("d", "", "d"), mkdir("full", "d", "full"))
+	fill := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; {
+			var ops []dbfs.Op
+			for ; i < to && len(ops) < dbfs.MaxBatchOps; i++ {
+				ops = append(ops, create(fmt.Sprint(i), "full", fmt.Sprint(i), nil))
+			}
+			p.must(ops...)
+		}
+	}
+	fill(0, dbfs.MaxTreeNodes)
+	_, err := p.send(p.batch(removeTree("d", 1, p.head().JID)))
+	wantRefusal(t, err, 0, dbfs.RefusedTooBig)
+	e := p.must(removeTree("full", 2, p.head().JID))[0]
+	if len(e.Below) != dbfs.MaxTreeNodes || e.Type != dbfs.OpDeleteTree || !e.Node.Deleted {
+		t.Errorf("a %s with %d nodes below, want %d", e.Type, len(e.Below), dbfs.MaxTreeNodes)
+	}
+	if tree := wholeTree(t, p, p.ns, 100); len(tree) != 1 {
+		t.Errorf("%d nodes are left, want 1", len(tree))
+	}
+
+	// Few nodes, but with more bytes than one transaction should hold.
+	p.must(mkdir("fat", "", "fat"))
+	for i := range 40 {
+		op := create(fmt.Sprint("fat", i), "fat", fmt.Sprint(i), nil)
+		p.must(attributed(op, "user.x", 60<<10))
+	}
+	b := p.batch(removeTree("fat", p.head().JID-40, p.head().JID))
+	_, err = p.send(b)
+	wantRefusal(t, err, 0, dbfs.RefusedTooBig)
+	if tree := wholeTree(t, p, p.ns, 100); len(tree) != 42 {
+		t.Errorf("%d nodes after a refusal, want 42", len(tree))
 	}
 }
 

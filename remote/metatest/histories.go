@@ -172,7 +172,7 @@ func (h *history) op(rt *rapid.T) dbfs.Op {
 		Content: h.base(rt, now.Revs.Content), Place: h.base(rt, now.Revs.Place), Attr: h.base(rt, now.Revs.Attr),
 	}
 	file := content(byte(rapid.IntRange(1, 3).Draw(rt, "content")), rapid.IntRange(1, 2).Draw(rt, "chunks"))
-	kinds := []dbfs.OpType{dbfs.OpCreate, dbfs.OpCreate, dbfs.OpMove, dbfs.OpMove, dbfs.OpExchange, dbfs.OpWrite, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpRevive}
+	kinds := []dbfs.OpType{dbfs.OpCreate, dbfs.OpCreate, dbfs.OpMove, dbfs.OpMove, dbfs.OpExchange, dbfs.OpWrite, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpDeleteTree, dbfs.OpRevive}
 	switch rapid.SampledFrom(kinds).Draw(rt, "type") {
 	case dbfs.OpCreate:
 		if rapid.Bool().Draw(rt, "dir") {
@@ -208,6 +208,8 @@ func (h *history) op(rt *rapid.T) dbfs.Op {
 		return chmod(node, base.Attr, 0o600)
 	case dbfs.OpDelete:
 		return remove(node, base)
+	case dbfs.OpDeleteTree:
+		return removeTree(node, base.Place, h.model.head-dbfs.JID(rapid.Uint64Range(0, min(3, uint64(h.model.head))).Draw(rt, "unseen")))
 	}
 	return revive(node, parent, name, nil)
 }
@@ -254,6 +256,12 @@ func (r *reader) apply(rt *rapid.T, e dbfs.Entry) {
 		rt.Fatalf("entry %d goes back: %+v after %+v", e.JID, n.Revs, old.Revs)
 	}
 	r.nodes[n.ID] = n
+	for _, id := range e.Below {
+		if old, known := r.nodes[id]; !known || old.Deleted || old.Last >= e.JID {
+			rt.Fatalf("entry %d deletes what is not there: %+v", e.JID, old)
+		}
+		r.nodes[id] = e.Buried(r.nodes[id])
+	}
 }
 
 // check wants a tree: every live node in a live directory, the root above all of them, and

@@ -205,6 +205,10 @@ func remove(node string, base dbfs.Revs) dbfs.Op {
 	return dbfs.Op{Type: dbfs.OpDelete, Node: id(node), Base: base}
 }
 
+func removeTree(node string, prev, seen dbfs.JID) dbfs.Op {
+	return dbfs.Op{Type: dbfs.OpDeleteTree, Node: id(node), Base: dbfs.Revs{Place: prev}, Seen: seen}
+}
+
 func revive(node, parent, name string, c *dbfs.Content) dbfs.Op {
 	return dbfs.Op{Type: dbfs.OpRevive, Node: id(node), Parent: id(parent), Name: name, Content: c}
 }

@@ -97,6 +97,17 @@ func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 			}
 		}
 		n.Deleted, n.Revs.Place = true, m.head+1
+	case dbfs.OpDeleteTree:
+		if !seen(op.Base.Place, n.Revs.Place) {
+			return refused(dbfs.RefusedPlace)
+		}
+		if n.Kind != dbfs.KindDir {
+			return verdict{invalid: true}
+		}
+		if !m.buryBelow(n.ID, op.Seen) {
+			return refused(dbfs.RefusedNotEmpty)
+		}
+		n.Deleted, n.Revs.Place = true, m.head+1
 	case dbfs.OpRevive:
 		if !known {
 			return refused(dbfs.RefusedGone)
@@ -113,6 +124,25 @@ func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 	n.Last = m.head
 	m.nodes[n.ID] = n
 	return verdict{}
+}
+
+// buryBelow deletes everything below a directory with its next entry, unless something there
+// is newer than what was seen.
+func (m *model) buryBelow(dir dbfs.NodeID, seen dbfs.JID) bool {
+	var gone []dbfs.Node
+	for id, n := range m.nodes {
+		if id != dir && m.live(id) && m.inside(id, dir) {
+			gone = append(gone, n)
+			if n.Last > seen {
+				return false
+			}
+		}
+	}
+	for _, n := range gone {
+		n.Deleted, n.Revs.Place, n.Last = true, m.head+1, m.head+1
+		m.nodes[n.ID] = n
+	}
+	return true
 }
 
 // exchange judges an exchange and gives the second node the place of the first, which step

@@ -153,6 +153,24 @@ var rules = []struct {
 	{"delete what the batch made", []dbfs.Op{create("n", "", "n", nil), remove("n", dbfs.Revs{Content: self, Place: self})}, 2, "", "", nil},
 	{"delete the root", []dbfs.Op{remove("", dbfs.Revs{})}, 0, "", "", dbfs.ErrInvalid},
 
+	{"delete tree", []dbfs.Op{removeTree("e", 3, 12)}, 1, "", "", nil},
+	{"delete tree with a file, seen just", []dbfs.Op{removeTree("d", 12, 2)}, 1, "", "", nil},
+	{"delete tree of an empty dir", []dbfs.Op{removeTree("sub", 4, 0)}, 1, "", "", nil},
+	{"delete tree below which something is new", []dbfs.Op{removeTree("d", 12, 1)}, 0, dbfs.RefusedNotEmpty, "f", nil},
+	{"delete tree below which the batch has written", []dbfs.Op{write("f", 2, content(9, 1)), removeTree("d", 12, 12)}, 0, dbfs.RefusedNotEmpty, "f", nil},
+	{"delete tree that the batch has filled", []dbfs.Op{mkdir("n", "sub", "n"), removeTree("e", 3, 12)}, 0, dbfs.RefusedNotEmpty, "", nil},
+	{"delete tree that the batch has emptied", []dbfs.Op{move("sub", 4, "", "sub"), removeTree("e", 3, 3)}, 2, "", "", nil},
+	{"delete tree that was moved", []dbfs.Op{removeTree("d", 1, 12)}, 0, dbfs.RefusedPlace, "d", nil},
+	{"delete tree that is deleted", []dbfs.Op{removeTree("deaddir", 10, 12)}, 0, dbfs.RefusedGone, "deaddir", nil},
+	{"delete tree of a file", []dbfs.Op{removeTree("g", 5, 12)}, 0, "", "", dbfs.ErrInvalid},
+	{"delete tree of the root", []dbfs.Op{removeTree("", 0, 12)}, 0, "", "", dbfs.ErrInvalid},
+	{"delete tree and take its name", []dbfs.Op{removeTree("d", 12, 12), mkdir("n", "", "d")}, 2, "", "", nil},
+	{"delete tree and write below", []dbfs.Op{removeTree("d", 12, 12), write("f", 2, content(9, 1))}, 0, dbfs.RefusedGone, "f", nil},
+	{"delete tree and create below", []dbfs.Op{removeTree("e", 3, 12), mkdir("n", "sub", "n")}, 0, dbfs.RefusedParentGone, "sub", nil},
+	{"delete tree and delete below", []dbfs.Op{removeTree("e", 3, 12), remove("sub", dbfs.Revs{Place: self})}, 0, dbfs.RefusedGone, "sub", nil},
+	{"delete tree and revive what was below", []dbfs.Op{removeTree("d", 12, 12), revive("f", "", "f", nil)}, 2, "", "", nil},
+	{"delete tree and revive it, empty", []dbfs.Op{removeTree("d", 12, 12), revive("d", "", "d", nil), create("n", "d", "f", nil)}, 3, "", "", nil},
+
 	{"revive file", []dbfs.Op{revive("dead", "e", "back", nil)}, 1, "", "", nil},
 	{"revive file with content", []dbfs.Op{revive("dead", "", "dead", content(9, 1))}, 1, "", "", nil},
 	{"revive dir and fill it", []dbfs.Op{revive("deaddir", "", "deaddir", nil), mkdir("n", "deaddir", "n")}, 2, "", "", nil},
@@ -249,6 +267,9 @@ func checkTaken(t *testing.T, p *pen, tree map[dbfs.NodeID]dbfs.Node, entries []
 		}
 		if tree[e.Node.ID] = e.Node; e.Node.Deleted {
 			delete(tree, e.Node.ID)
+		}
+		for _, id := range e.Below {
+			delete(tree, id)
 		}
 	}
 	if after := wholeTree(t, p, p.ns, 3); !reflect.DeepEqual(after, tree) {

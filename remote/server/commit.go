@@ -19,6 +19,7 @@ import (
 //	 replace … or the name held by exactly that file, as it was seen                   2
 //	setattr  live; attributes as seen                                                  1
 //	delete   live; place as seen; file: content as seen; directory: no live child      1
+//	tree     a directory as place was seen; nothing below changed since it was seen    1
 //	revive   there, not live; parent a live directory, not below it; name free;        1
 //	         its content, new or old, there
 //	exchange both live; places as seen; neither below the other                        2
@@ -81,7 +82,7 @@ func digestOps(ops []dbfs.Op) [32]byte {
 	var b []byte
 	for i := range ops {
 		op := ops[i]
-		op.Ino = 0
+		op.Ino, op.Below = 0, nil
 		b = dbfs.AppendOp(b[:0], &op)
 		h.Write(b)
 	}
@@ -151,7 +152,7 @@ func (j *judgement) seal() error {
 	weight := 0
 	for i := range j.entries {
 		j.entries[i].Actor = j.p.actor
-		weight += nodeWeight(&j.entries[i].Node)
+		weight += nodeWeight(&j.entries[i].Node) + len(j.entries[i].Below)*len(dbfs.NodeID{})
 	}
 	j.entries[len(j.entries)-1].End = true
 	if weight > maxBatchWeight && len(j.p.batch.Ops) > 1 {
@@ -182,6 +183,8 @@ func (j *judgement) apply(op *dbfs.Op) error {
 		return j.setAttr(op)
 	case dbfs.OpDelete:
 		return j.remove(op)
+	case dbfs.OpDeleteTree:
+		return j.removeTree(op)
 	case dbfs.OpRevive:
 		return j.revive(op)
 	case dbfs.OpExchange:
@@ -334,6 +337,77 @@ func (j *judgement) remove(op *dbfs.Op) error {
 	}
 	j.bury(op, *n)
 	return nil
+}
+
+// maxTreeWeight bounds the bytes of the rows that deleting a tree writes, so that one
+// transaction holds them.
+const maxTreeWeight = 3 << 19
+
+// removeTree deletes a directory and all that is below it. One entry tells of it: it names
+// them all, and what it makes of them is Entry.Buried.
+func (j *judgement) removeTree(op *dbfs.Op) error {
+	d, err := j.mayLeave(op.Node, op.Base.Place)
+	if err != nil {
+		return err
+	}
+	if d.Kind != dbfs.KindDir {
+		return fmt.Errorf("%w: a %s deleted as a tree", dbfs.ErrInvalid, d.Kind)
+	}
+	below, err := j.unchangedBelow(op)
+	if err != nil {
+		return err
+	}
+	e := dbfs.Entry{JID: j.next(), Time: j.now}
+	weight := 0
+	for i := len(below) - 1; i >= 0; i-- {
+		n := *below[i]
+		if weight += 600 + 2*nodeWeight(&n); weight > maxTreeWeight {
+			return j.refuse(dbfs.RefusedTooBig, op.Node)
+		}
+		j.occupy(placeOf(&n), dbfs.RootNode)
+		j.lose(&n)
+		j.change(e.Buried(n))
+		e.Below = append(e.Below, n.ID)
+	}
+	j.occupy(placeOf(d), dbfs.RootNode)
+	now := *d
+	now.Deleted, now.Revs.Place = true, j.next()
+	j.record(op, op.Type, now)
+	j.entries[len(j.entries)-1].Below = e.Below
+	return nil
+}
+
+// unchangedBelow returns what is below a directory, directories before what is in them, or
+// refuses: something has changed that the edit's user has not seen, or there is too much.
+func (j *judgement) unchangedBelow(op *dbfs.Op) ([]*dbfs.Node, error) {
+	var all []*dbfs.Node
+	for next, dir := 0, op.Node; ; next++ {
+		ids, err := j.children(dir, dbfs.MaxTreeNodes-len(all))
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			n, err := j.node(id)
+			switch {
+			case err != nil:
+				return nil, err
+			case n == nil:
+				return nil, fmt.Errorf("%w: a name in %s leads to no node", dbfs.ErrCorrupt, dir)
+			case n.Last > op.Seen || n.Kind == dbfs.KindMount:
+				return nil, j.refuse(dbfs.RefusedNotEmpty, id)
+			case len(all) == dbfs.MaxTreeNodes:
+				return nil, j.refuse(dbfs.RefusedTooBig, op.Node)
+			}
+			all = append(all, n)
+		}
+		for next < len(all) && all[next].Kind != dbfs.KindDir {
+			next++
+		}
+		if next == len(all) {
+			return all, nil
+		}
+		dir = all[next].ID
+	}
 }
 
 // bury deletes a live node. It keeps its parent and name, so that people can be told.

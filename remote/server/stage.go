@@ -132,6 +132,34 @@ func (st *stage) empty(dir dbfs.NodeID) (bool, error) {
 	}
 }
 
+// children returns the nodes in a directory, or of more than limit that many and one.
+func (st *stage) children(dir dbfs.NodeID, limit int) ([]dbfs.NodeID, error) {
+	var ids []dbfs.NodeID
+	for _, at := range st.moved {
+		if id := st.places[at]; at.parent == dir && id != dbfs.RootNode {
+			ids = append(ids, id)
+		}
+	}
+	after := ""
+	for len(ids) <= limit {
+		const page = 512
+		children, err := st.tx.Children(dir, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range children {
+			if _, changed := st.places[place{dir, c.Key}]; !changed {
+				ids = append(ids, c.ID)
+			}
+		}
+		if len(children) < page {
+			break
+		}
+		after = children[page-1].Key
+	}
+	return ids[:min(len(ids), limit+1)], nil
+}
+
 // occupy puts a node at a place, or with the root's id leaves the place free.
 func (st *stage) occupy(at place, id dbfs.NodeID) {
 	if _, before := st.places[at]; !before {
@@ -148,11 +176,16 @@ func (st *stage) next() dbfs.JID { return st.start + 1 + dbfs.JID(len(st.entries
 // record stores what an edit made of a node and writes the entry that tells of it.
 func (st *stage) record(op *dbfs.Op, as dbfs.OpType, n dbfs.Node) {
 	n.Last, n.CTime = st.next(), st.now
+	st.change(n)
+	st.entries = append(st.entries, dbfs.Entry{JID: n.Last, Time: st.now, Op: op.ID, Type: as, Node: n})
+}
+
+// change stores a node.
+func (st *stage) change(n dbfs.Node) {
 	if old := st.nodes[n.ID]; old == nil || old.Last <= st.start {
 		st.changed = append(st.changed, n.ID)
 	}
 	st.nodes[n.ID] = &n
-	st.entries = append(st.entries, dbfs.Entry{JID: n.Last, Time: st.now, Op: op.ID, Type: as, Node: n})
 }
 
 // write makes the batch part of the namespace.
