@@ -49,7 +49,7 @@ func (j *Journal) measureLog(entries []dbfs.Entry) error {
 	n := 0
 	for i := range entries {
 		if mayHarmEntry(&entries[i]) {
-			n++
+			n += 1 + len(entries[i].Below)
 		}
 	}
 	return j.measure(j.in, n)
@@ -113,9 +113,11 @@ func (a *admission) judge(entries []dbfs.Entry) (held []dbfs.Entry, err error) {
 		s := a.treeOf(txn)
 		for i := range entries {
 			e := &entries[i]
-			if m, harms := a.harm(e, s); harms && a.j.in.step(m) {
-				held = entries[begin:]
-				return s.err
+			for _, one := range a.parts(e, s) {
+				if m, harms := a.harm(&one, s); harms && a.j.in.step(m) {
+					held = entries[begin:]
+					return s.err
+				}
 			}
 			if e.End {
 				begin = i + 1
@@ -128,6 +130,16 @@ func (a *admission) judge(entries []dbfs.Entry) (held []dbfs.Entry, err error) {
 
 func (a *admission) treeOf(txn dbfs.Txn) *snapshot {
 	return &snapshot{txn: txn, tree: a.j.cfg.Tree, view: newView(), rootIno: a.j.st.rootIno}
+}
+
+// parts returns an entry node by node.
+func (a *admission) parts(e *dbfs.Entry, s *snapshot) []dbfs.Entry {
+	return parts(e, func(id dbfs.NodeID) (dbfs.Node, bool) {
+		if n, ok := a.later[id]; ok {
+			return n, true
+		}
+		return s.node(id)
+	})
 }
 
 // harm returns what another device's entry destroys.
@@ -162,13 +174,15 @@ func (j *Journal) lookOn(h *Hold, entries []dbfs.Entry, next dbfs.Cursor) error 
 			if e.JID <= h.Upto.JID {
 				continue
 			}
-			m, harms := a.harm(e, s)
-			if !harms {
-				continue
-			}
-			longer.count(m)
-			if len(longer.Some) < maxSome {
-				longer.Some = append(longer.Some, harmedBy(s, e.Node.ID, m))
+			for _, one := range a.parts(e, s) {
+				m, harms := a.harm(&one, s)
+				if !harms {
+					continue
+				}
+				longer.count(m)
+				if len(longer.Some) < maxSome {
+					longer.Some = append(longer.Some, harmedBy(s, one.Node.ID, m))
+				}
 			}
 		}
 		return s.err
@@ -202,8 +216,22 @@ func (j *Journal) undoing(entries []dbfs.Entry) ([]dbfs.Op, error) {
 	done := make(map[dbfs.NodeID]bool)
 	err := j.cfg.KV.View(func(txn dbfs.Txn) error {
 		s := &snapshot{txn: txn, tree: j.cfg.Tree, view: newView(), rootIno: j.st.rootIno}
-		for i := len(entries) - 1; i >= 0; i-- { // the last entry of a node says what became of it
-			e := &entries[i]
+		var all []dbfs.Entry
+		later := make(map[dbfs.NodeID]dbfs.Node)
+		now := func(id dbfs.NodeID) (dbfs.Node, bool) {
+			if n, ok := later[id]; ok {
+				return n, true
+			}
+			return s.node(id)
+		}
+		for i := range entries {
+			for _, one := range parts(&entries[i], now) {
+				later[one.Node.ID] = one.Node
+				all = append(all, one)
+			}
+		}
+		for i := len(all) - 1; i >= 0; i-- { // the last entry of a node says what became of it
+			e := &all[i]
 			if done[e.Node.ID] || e.JID > h.Upto.JID || e.Op.Device == j.cfg.Device {
 				continue
 			}

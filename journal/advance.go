@@ -59,7 +59,7 @@ func checkEntries(entries []dbfs.Entry) error {
 func cutPage(entries []dbfs.Entry) (page, rest []dbfs.Entry) {
 	end, sum := 0, 0
 	for i := range entries {
-		if sum += nodeBytes(&entries[i].Node); sum > maxTxn && end > 0 {
+		if sum += entryBytes(&entries[i]); sum > maxTxn && end > 0 {
 			break
 		}
 		if entries[i].End || i == len(entries)-1 {
@@ -68,6 +68,12 @@ func cutPage(entries []dbfs.Entry) (page, rest []dbfs.Entry) {
 	}
 	return entries[:end], entries[end:]
 }
+
+// entryBytes is about how many bytes of the database an entry takes.
+func entryBytes(e *dbfs.Entry) int { return nodeBytes(&e.Node) + len(e.Below)*buriedBytes }
+
+// buriedBytes is about how many bytes of the database a node takes that goes with a tree.
+const buriedBytes = 700
 
 // nodeBytes is about how many bytes of the database a node takes.
 func nodeBytes(n *dbfs.Node) int {
@@ -184,6 +190,12 @@ func (a *advance) preload(entries []dbfs.Entry) error {
 			_, err := a.put(&entries[i])
 			return err
 		})
+		for _, id := range entries[i].Below {
+			ws.add(buriedBytes, func(txn dbfs.Txn) error {
+				a.snapshot = a.j.snapshot(txn)
+				return a.bury(&entries[i], id)
+			})
+		}
 	}
 	if ws.weight() <= maxTxn {
 		return nil
@@ -210,22 +222,54 @@ type advance struct {
 func (a *advance) entries(entries []dbfs.Entry) error {
 	for i := range entries {
 		e := &entries[i]
-		a.touched = append(a.touched, e.Node.ID)
-		own, err := a.put(e)
-		if err != nil {
+		if err := a.entry(e); err != nil {
 			return err
 		}
-		if own {
-			err = a.resolveSelf(e)
-		} else {
-			a.foreign = a.foreign || a.j.overtakes(e)
-			a.j.shift(e)
-		}
-		if err != nil {
-			return err
+		for _, id := range e.Below {
+			if err := a.bury(e, id); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+func (a *advance) entry(e *dbfs.Entry) error {
+	a.touched = append(a.touched, e.Node.ID)
+	own, err := a.put(e)
+	if err == nil && own {
+		return a.resolveSelf(e)
+	}
+	if err == nil {
+		a.foreign = a.foreign || a.j.overtakes(e)
+		a.j.shift(e)
+	}
+	return err
+}
+
+// parts returns an entry node by node: one that deleted a tree says what became of all that
+// was in it, children before their directory. node finds what they were.
+func parts(e *dbfs.Entry, node func(id dbfs.NodeID) (dbfs.Node, bool)) []dbfs.Entry {
+	var all []dbfs.Entry
+	for _, id := range e.Below {
+		if n, ok := node(id); ok && n.Last < e.JID {
+			one := *e
+			one.Node, one.Below, one.End = e.Buried(n), nil, false
+			all = append(all, one)
+		}
+	}
+	return append(all, *e)
+}
+
+// bury applies what an entry that deleted a tree means for a node below.
+func (a *advance) bury(e *dbfs.Entry, id dbfs.NodeID) error {
+	n, ok := a.treeNode(id)
+	if !ok || n.Last >= e.JID { // never heard of, or listed as it became later
+		return nil
+	}
+	one := *e
+	one.Node, one.Below = e.Buried(n), nil
+	return a.entry(&one)
 }
 
 // put puts one entry into the tree and reports whether it is an edit of ours.

@@ -60,6 +60,10 @@ func (j *Journal) batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 	case j.st.owed:
 		return nil, nil
 	}
+	if err := j.gatherTrees(); err != nil {
+		j.reload()
+		return nil, fmt.Errorf("make a batch: %w", err)
+	}
 	b := j.choose(ready)
 	if len(b.edits) == 0 {
 		return nil, nil
@@ -139,6 +143,9 @@ func requestBytes(op *dbfs.Op) int {
 // nodeBytes is about how long the nodes are that the edit's entries will carry.
 func (j *Journal) nodeBytes(op *dbfs.Op) int {
 	n := 0
+	if op.Type == dbfs.OpDeleteTree {
+		n, op = 40*len(op.Below), &dbfs.Op{Node: op.Node}
+	}
 	for _, id := range about(op) {
 		node := j.view.nodes[id]
 		chunks := len(node.Content.Chunks)
@@ -191,7 +198,14 @@ func (l *leftBehind) under(e *edit) bool {
 			return true
 		}
 	}
-	return e.op.Type == dbfs.OpDelete && l.emptied[e.op.Node]
+	if e.op.Type == dbfs.OpDelete || e.op.Type == dbfs.OpDeleteTree {
+		for _, id := range about(&e.op) {
+			if l.emptied[id] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Taken notes that the server accepted the batch in flight: it is not sent again, and goes
@@ -227,6 +241,11 @@ func (j *Journal) forget(skip uint64) error {
 		st.seq += max(skip, st.seq)
 	}
 	st.owe(j.cursor.JID)
+	for _, e := range j.inflight.edits {
+		if e.op.Type == dbfs.OpDeleteTree {
+			j.refusals[e.op.Node]++
+		}
+	}
 	var tried []*edit
 	if skip > 0 { // else the server said that it has none of them
 		tried = j.inflight.edits

@@ -29,6 +29,7 @@ const (
 	LocalRevive  Local = "revive"
 
 	LocalExchange Local = "exchange" // either of the two
+	LocalTree     Local = "delete tree"
 )
 
 // Remote is what others have done to a node, a name or a directory that the edit is about.
@@ -45,6 +46,7 @@ const (
 	RemoteAncestorMoved   Remote = "ancestor moved"
 	RemoteCycle           Remote = "moved below it" // the destination is below the node by now
 	RemoteChild           Remote = "child made"     // in the directory
+	RemoteBelow           Remote = "changed below"  // the tree
 	RemoteLost            Remote = "lost"           // a new listing does not show it, and nobody knows why
 
 	RemoteFile   Remote = "file at the name" // or a symlink
@@ -63,6 +65,7 @@ const (
 	Renamed Verdict = "N" // under a name with a suffix
 	Adopted Verdict = "A" // it is the node that is there
 	Revived Verdict = "V" // what was deleted is back
+	Apart   Verdict = "P" // a tree is deleted node by node
 	Moved   Verdict = "M" // a replace or an exchange became a plain move
 )
 
@@ -83,16 +86,27 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 		return nil
 	}
 	g := &sight{j: j, op: *op}
-	n, _ := s.node(op.Node)
+	n, there := s.node(op.Node)
 	g.local = localOf(op, &n)
-	if op.Type != dbfs.OpCreate {
-		g.met = g.remotes(s, op.Node, op.Base)
+	if op.Type == dbfs.OpCreate && there {
+		return g // it was taken, and is not made again wherever it is now
 	}
-	if op.Type == dbfs.OpWrite && op.Base.Content != n.Revs.Content && op.Content.Equal(n.Content) {
+	base := op.Base
+	same := op.Type == dbfs.OpWrite && base.Content != n.Revs.Content && op.Content.Equal(n.Content)
+	if same { // no other bytes are in the way
+		base.Content = n.Revs.Content
+	}
+	if op.Type != dbfs.OpCreate {
+		g.met = g.remotes(s, op.Node, base)
+	}
+	if same && reachable(s, n.ID) {
 		g.met = []Remote{RemoteSameWrite}
 	}
 	if op.Type == dbfs.OpDelete && n.Kind.IsDir() && s.hasChild(n.ID) {
 		g.met = append(g.met, RemoteChild)
+	}
+	if op.Type == dbfs.OpDeleteTree && changedBelow(s, op) {
+		g.met = append(g.met, RemoteBelow)
 	}
 	if op.Type == dbfs.OpMove && n.Kind.IsDir() && below(s, op.Parent, op.Node) {
 		g.met = append(g.met, RemoteCycle)
@@ -117,6 +131,30 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 	return g
 }
 
+// changedBelow reports whether others have done something to a tree that its deletion has not
+// seen, and that keeps it from being deleted.
+func changedBelow(s *snapshot, op *dbfs.Op) bool {
+	known := make(map[dbfs.NodeID]bool, len(op.Below))
+	for _, id := range op.Below {
+		n, ok := s.node(id)
+		if ok && !n.Deleted && (n.Revs.Content > op.Seen || n.Revs.Place > op.Seen) {
+			return true
+		}
+		known[id] = true
+	}
+	for _, id := range about(op) {
+		more := false
+		s.children(id, func(_ string, child dbfs.NodeID) bool {
+			more = !known[child]
+			return !more
+		})
+		if more {
+			return true
+		}
+	}
+	return false
+}
+
 func localOf(op *dbfs.Op, n *dbfs.Node) Local {
 	switch op.Type {
 	case dbfs.OpCreate:
@@ -130,6 +168,8 @@ func localOf(op *dbfs.Op, n *dbfs.Node) Local {
 		return LocalMove
 	case dbfs.OpExchange:
 		return LocalExchange
+	case dbfs.OpDeleteTree:
+		return LocalTree
 	case dbfs.OpSetAttr:
 		return LocalSetAttr
 	case dbfs.OpDelete:
@@ -239,10 +279,11 @@ func (g *sight) verdict(out *outcome) Verdict {
 	}
 	for i := range out.edits {
 		op := &out.edits[i].op
+		what[Apart] = what[Apart] || g.op.Type == dbfs.OpDeleteTree && op.Type == dbfs.OpDelete
 		what[Moved] = what[Moved] || g.op.Replace != nil && op.Type == dbfs.OpMove && op.Replace == nil
 	}
 	all := Verdict("")
-	for _, v := range []Verdict{Revived, Copied, Moved, Renamed} {
+	for _, v := range []Verdict{Revived, Copied, Moved, Renamed, Apart} {
 		if what[v] {
 			all += v
 		}

@@ -108,11 +108,29 @@ func (g *guard) wantsSize(n int, now int64) bool {
 
 // mayHarm reports whether an edit is of a kind that destroys something.
 func mayHarm(op *dbfs.Op) bool {
-	return op.Type == dbfs.OpDelete || op.Type == dbfs.OpWrite || op.Replace != nil
+	return op.Type == dbfs.OpDelete || op.Type == dbfs.OpDeleteTree || op.Type == dbfs.OpWrite || op.Replace != nil
 }
 
 // mayHarmEntry reports whether a log entry is of a kind that destroys something.
 func mayHarmEntry(e *dbfs.Entry) bool { return e.Node.Deleted || e.Type == dbfs.OpWrite }
+
+// harmsOf returns all that an edit of this device destroys: the deletion of a tree that of each
+// node in it.
+func harmsOf(op *dbfs.Op, s state) []harm {
+	if op.Type != dbfs.OpDeleteTree {
+		if m, ok := harmOf(op, s); ok {
+			return []harm{m}
+		}
+		return nil
+	}
+	var all []harm
+	for _, id := range about(op) {
+		if n, ok := s.node(id); ok && !n.Deleted {
+			all = append(all, deletes(&n, op.Time))
+		}
+	}
+	return all
+}
 
 // harmOf returns what an edit of this device destroys of the tree s, which is the server's,
 // when it is sent. Of a file that the server has never had it destroys nothing.

@@ -437,6 +437,8 @@ func (hi *history) change(d *device, files, dirs []dbfs.Node) error {
 			hi.overwrite(f)
 		}
 		return err
+	case n < 89 && len(movable) > 0:
+		return hi.removeAll(d, pick(movable))
 	case n < 92 && len(movable) > 0:
 		n := pick(movable)
 		hi.log(d, "rmdir %s", n.ID.String()[:4])
@@ -448,6 +450,32 @@ func (hi *history) change(d *device, files, dirs []dbfs.Node) error {
 		return err
 	}
 	return nil
+}
+
+// removeAll does what rm -r does, or now and then only the beginning of it.
+func (hi *history) removeAll(d *device, n dbfs.Node) error {
+	hi.log(d, "rm -r %s %s", n.ID.String()[:4], n.Name)
+	if hi.rng.IntN(20) == 0 {
+		return nil
+	}
+	if !n.Kind.IsDir() {
+		err := d.j.Delete(n.ID)
+		if err == nil {
+			hi.overwrite(n)
+		}
+		return err
+	}
+	children, err := d.j.Children(n.ID)
+	if err != nil {
+		return err
+	}
+	for _, c := range children {
+		if err := hi.removeAll(d, c); err != nil {
+			return err
+		}
+		hi.before = d.show(true)
+	}
+	return d.j.RemoveDir(n.ID)
 }
 
 // next returns a content nobody has used, or now and then one that somebody has.
@@ -575,7 +603,7 @@ func (hi *history) nothingInvented() {
 // sound checks what a journal at rest must be like inside.
 func (hi *history) sound(d *device) {
 	j := d.j
-	if len(j.view.nodes) > 0 || len(j.view.names) > 0 || len(j.needed) > 0 || len(j.pending.byNode) > 0 || len(j.pending.inside) > 0 || j.pending.shifts != 0 {
+	if len(j.view.nodes) > 0 || len(j.view.names) > 0 || len(j.needed) > 0 || len(j.pending.byNode) > 0 || len(j.pending.inside) > 0 || j.pending.shifts != 0 || j.pending.rmdirs != 0 {
 		hi.t.Errorf("the journal of %s is not empty inside: %+v %+v", d.name, j.view, j.pending)
 	}
 	seen := make(map[uint64]dbfs.NodeID)

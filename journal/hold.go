@@ -111,7 +111,7 @@ func (j *Journal) unjudged() int {
 	n := 0
 	for e := range j.pending.all() {
 		if !e.judged && mayHarm(&e.op) {
-			n++
+			n += 1 + len(e.op.Below)
 		}
 	}
 	return n
@@ -190,26 +190,35 @@ func (g *judging) edits(txn dbfs.Txn) error {
 			continue
 		}
 		e.judged = true
-		m, harms := harmOf(&e.op, g.tree)
-		if e.hold != 0 || !harms || m.what == HarmDelete && sameAgain(&e.op, m.at, view, g.tree) {
+		if e.hold != 0 {
 			continue
 		}
-		h := j.joins(m.time)
-		switch {
-		case e.sent:
-			j.out.step(m)
-			continue
-		case h == nil && !j.out.step(m):
-			continue
-		case h == nil:
-			h = g.open(e)
-		default:
-			g.take(h, e, m)
+		ms := harmsOf(&e.op, g.tree)
+		if len(ms) > 0 && !(ms[0].what == HarmDelete && sameAgain(&e.op, ms[0].at, view, g.tree)) {
+			g.judge(e, ms)
 		}
-		g.changed = append(g.changed, h)
 	}
 	g.gone = j.emptyHolds()
 	return errors.Join(g.tree.err, view.err)
+}
+
+// judge looks at what an edit destroys.
+func (g *judging) judge(e *edit, ms []harm) {
+	j := g.j
+	h := j.joins(ms[0].time)
+	if h == nil || e.sent {
+		tooMuch := false
+		for _, m := range ms {
+			tooMuch = j.out.step(m) || tooMuch
+		}
+		if !tooMuch || e.sent {
+			return
+		}
+		h = g.open(e)
+	} else {
+		g.take(h, e, ms)
+	}
+	g.changed = append(g.changed, h)
 }
 
 // sameAgain reports whether the name of a deleted file has been given to one with the same bytes.
@@ -234,8 +243,9 @@ func (g *judging) open(last *edit) *Hold {
 	j := g.j
 	h := &Hold{ID: j.nextHold(), Decision: Undecided, Since: j.cfg.Clock(), Of: j.out.size}
 	for e := range j.pending.all() {
-		if m, harms := harmOf(&e.op, g.tree); harms && !e.sent && e.hold == 0 && (e == last || j.out.known[m.at]) {
-			g.take(h, e, m)
+		ms := harmsOf(&e.op, g.tree)
+		if len(ms) > 0 && !e.sent && e.hold == 0 && (e == last || j.out.known[ms[0].at]) {
+			g.take(h, e, ms)
 		}
 		if e == last {
 			break
@@ -247,9 +257,11 @@ func (g *judging) open(last *edit) *Hold {
 	return h
 }
 
-func (g *judging) take(h *Hold, e *edit, m harm) {
+func (g *judging) take(h *Hold, e *edit, ms []harm) {
 	e.hold = h.ID
-	h.count(m)
+	for _, m := range ms {
+		h.count(m)
+	}
 	g.held = append(g.held, e)
 }
 
@@ -387,8 +399,8 @@ func (j *Journal) Holds() []Hold {
 func (j *Journal) recounted(h Hold) Hold {
 	h.Deletes, h.Overwrites = 0, 0
 	for e := range j.pending.all() {
-		if e.hold == h.ID && e.op.Type == dbfs.OpDelete {
-			h.Deletes++
+		if e.hold == h.ID && (e.op.Type == dbfs.OpDelete || e.op.Type == dbfs.OpDeleteTree) {
+			h.Deletes += 1 + len(e.op.Below)
 		} else if e.hold == h.ID {
 			h.Overwrites++
 		}
@@ -411,8 +423,15 @@ func (j *Journal) Harmed(id uint64) ([]Harmed, error) {
 		tree := *s
 		tree.view = newView()
 		for e := range j.pending.all() {
-			if m, harms := harmOf(&e.op, &tree); harms && e.hold == id {
-				all = append(all, harmedBy(&tree, e.op.Node, m))
+			if e.hold != id {
+				continue
+			}
+			for _, m := range harmsOf(&e.op, &tree) {
+				id := e.op.Node
+				if n, ok := tree.child(m.at.parent, m.at.name); ok && len(e.op.Below) > 0 {
+					id = n.ID
+				}
+				all = append(all, harmedBy(&tree, id, m))
 			}
 		}
 		return tree.err
@@ -510,7 +529,7 @@ func (r *rebase) takeBack(e *edit, op *dbfs.Op) bool {
 		return r.unwanted[op.Node]
 	}
 	switch {
-	case op.Type == dbfs.OpDelete, r.j.holdOf(e.hold).Decision == Discarded:
+	case op.Type == dbfs.OpDelete, op.Type == dbfs.OpDeleteTree, r.j.holdOf(e.hold).Decision == Discarded:
 		return true
 	case op.Type == dbfs.OpWrite:
 		op.Base.Content = noRev // so it is beaten, and becomes a copy

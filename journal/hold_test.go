@@ -327,3 +327,62 @@ func TestHoldCutShort(t *testing.T) {
 		}
 	}
 }
+
+// A tree whose deletion waits to be sent as one edit is held as what it destroys, and comes back.
+func TestTreeIsHeld(t *testing.T) {
+	for _, v := range []Decision{Approved, Rejected} {
+		t.Run(string(v), func(t *testing.T) {
+			alice, bob := guarded(t)
+			alice.make("e", dir)
+			for i := range 8 {
+				alice.put(fmt.Sprint("e/", i), i+1)
+			}
+			alice.settle()
+			bob.settle()
+			before := bob.tree()
+			alice.guard = &Budget{Window: time.Minute, Count: 12, Share: 30, Max: 1000, Bytes: 1 << 40}
+			alice.open()
+			alice.rmDir("e") // passes
+			if b, err := alice.j.Batch(func(*dbfs.Op) bool { return false }); err != nil || b != nil {
+				t.Fatalf("batch %+v, %v, want none", b, err)
+			}
+			if got := types(alice.j.Pending()); got != "delete_tree" {
+				t.Fatalf("pending: %s, want one tree", got)
+			}
+			alice.open()
+			for i := range 5 {
+				alice.remove(fmt.Sprintf("d/f%02d", i)) // and with these it is too much
+			}
+			alice.settle()
+			bob.settle()
+			if got := bob.tree(); got != before {
+				t.Errorf("bob has %s, want all of it to be held: %s", got, before)
+			}
+			h := alice.theHold()
+			if h.Deletes != 14 {
+				t.Errorf("%d deletes are held, want 14", h.Deletes)
+			}
+			items, err := alice.j.Harmed(h.ID)
+			if err != nil || len(items) != 14 || items[0].Path == items[1].Path || items[0].Node == items[1].Node {
+				t.Errorf("it is about %d: %+v, %v", len(items), items, err)
+			}
+			check(t, alice.j.Decide(h.ID, v))
+			alice.settle()
+			bob.settle()
+			if v == Approved {
+				before = strings.ReplaceAll(before, " e=0", "")
+				for i := range 8 {
+					before = strings.ReplaceAll(before, fmt.Sprintf(" e/%d=%d", i, i+1), "")
+				}
+				for i := range 5 {
+					before = strings.ReplaceAll(before, fmt.Sprintf(" d/f%02d=%d", i, i+1), "")
+				}
+			}
+			for _, d := range []*device{alice, bob} {
+				if got := d.tree(); got != before {
+					t.Errorf("%s sees %s, want %s", d.name, got, before)
+				}
+			}
+		})
+	}
+}

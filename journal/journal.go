@@ -92,6 +92,7 @@ type Journal struct {
 	needed   map[dbfs.ChunkID]int
 	unpin    []dbfs.ChunkRef      // not needed any more, once the next Sync is through
 	notices  []Notice             // lasting ones, oldest first
+	refusals map[dbfs.NodeID]int  // how often the server has refused a batch that deleted that tree
 	shifted  map[dbfs.NodeID]bool // directories that others have moved since the last reconciling; only for Trace
 	moved    chan struct{}        // closed and replaced when pending, inflight or cursor change
 	holds    []*Hold              // oldest first
@@ -112,7 +113,7 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, open: make(map[dbfs.NodeID]*hold), aside: make(map[dbfs.OpID]Aside), moved: make(chan struct{})}
+	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), moved: make(chan struct{})}
 	if cfg.Guard != nil {
 		j.out, j.in = newGuard(*cfg.Guard), newGuard(*cfg.Guard)
 	}

@@ -189,6 +189,8 @@ func checkOp(op *dbfs.Op) error {
 		ok = true
 	case dbfs.OpExchange:
 		ok = op.Replace != nil
+	case dbfs.OpDeleteTree:
+		ok = op.Replace == nil
 	}
 	if ok {
 		for _, at := range places(op) {

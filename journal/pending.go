@@ -41,10 +41,11 @@ func (e *edit) fixed() bool { return e.sent || e.tried }
 
 // about returns the nodes an edit changes.
 func about(op *dbfs.Op) []dbfs.NodeID {
+	ids := append(make([]dbfs.NodeID, 0, 2), op.Node)
 	if op.Replace != nil {
-		return []dbfs.NodeID{op.Node, op.Replace.Node}
+		ids = append(ids, op.Replace.Node)
 	}
-	return []dbfs.NodeID{op.Node}
+	return append(ids, op.Below...)
 }
 
 // places returns where the edit puts nodes.
@@ -70,6 +71,7 @@ type pending struct {
 	byNode map[dbfs.NodeID][]*edit
 	inside map[dbfs.NodeID]int // edits that place something in that directory
 	shifts int                 // edits that shift
+	rmdirs int                 // edits that delete a directory by itself
 }
 
 func newPending() *pending {
@@ -109,6 +111,9 @@ func (p *pending) add(e *edit) {
 	if e.shifts() {
 		p.shifts++
 	}
+	if e.rmdir() {
+		p.rmdirs++
+	}
 }
 
 // remove takes an edit out; the order of the rest stays.
@@ -124,6 +129,9 @@ func (p *pending) remove(e *edit) {
 	}
 	if e.shifts() {
 		p.shifts--
+	}
+	if e.rmdir() {
+		p.rmdirs--
 	}
 	e.gone = true
 	p.gone++

@@ -59,6 +59,8 @@ func (j *Journal) env(all *pending) env {
 		device:    j.cfg.Name,
 		newNode:   j.cfg.NewID,
 		mentioned: func(id dbfs.NodeID) bool { return len(all.byNode[id]) > 0 },
+		seen:      j.cursor.JID,
+		whole:     j.mayBeTree,
 		standIn:   func(id dbfs.NodeID) dbfs.NodeID { return id },
 	}
 }
@@ -244,12 +246,18 @@ func (r *rebase) add(e, made *edit, i int) {
 	}
 	if made.op.ID == (dbfs.OpID{}) {
 		made.tried, made.since = false, e.oldest()
-		made.op.ID = dbfs.OpID{Device: r.j.cfg.Device, N: r.j.nextN}
-		r.j.nextN++
+		made.op.ID = r.j.newOpID()
 	}
 	r.remember(r.was, about(&made.op)...)
 	r.j.pending.add(made)
 	r.j.need(made.op.Content)
+}
+
+// newOpID gives an edit its number. Which ones are used is written down with the edits.
+func (j *Journal) newOpID() dbfs.OpID {
+	id := dbfs.OpID{Device: j.cfg.Device, N: j.nextN}
+	j.nextN++
+	return id
 }
 
 // write makes the outcome durable.

@@ -39,6 +39,9 @@ type env struct {
 	newNode   func() dbfs.NodeID        // ids for conflicted copies
 	mentioned func(id dbfs.NodeID) bool // whether any pending edit is about that node
 
+	seen  dbfs.JID                   // how much of the log the user sees
+	whole func(dir dbfs.NodeID) bool // whether the server may take the deletion of a tree as one
+
 	// standIn returns what has come of a node: where an earlier outcome said that what was meant
 	// for it goes, or else itself.
 	standIn func(id dbfs.NodeID) dbfs.NodeID
@@ -100,6 +103,8 @@ func resolve(op dbfs.Op, s layer, e env) outcome {
 		r.revive(op)
 	case dbfs.OpExchange:
 		r.exchange(op)
+	case dbfs.OpDeleteTree:
+		r.deleteTree(op)
 	}
 	return r.out
 }
@@ -312,6 +317,44 @@ func (r *resolver) delete(op dbfs.Op) {
 		return
 	}
 	r.emit(op)
+}
+
+// deleteTree: of what the user saw, node by node; if all of it goes, by one edit again.
+func (r *resolver) deleteTree(op dbfs.Op) {
+	d, ok := r.s.node(op.Node)
+	if !ok || !reachable(r.s, op.Node) {
+		return
+	}
+	if op.Base.Place != d.Revs.Place {
+		r.note(NoticeDropped, d.ID, d, d.Name, d.Name)
+		r.beat(d.ID, op.Base)
+		return
+	}
+	below := op.Below[:0:0]
+	for _, id := range op.Below {
+		if n, ok := r.s.node(id); ok && !n.Deleted {
+			n.Revs = unseen(n.Revs, op.Seen)
+			r.delete(dbfs.Op{Type: dbfs.OpDelete, Node: id, Base: n.Revs, Time: r.time})
+			below = append(below, id)
+		}
+	}
+	r.delete(dbfs.Op{ID: op.ID, Type: dbfs.OpDelete, Node: op.Node, Base: d.Revs, Time: r.time})
+	if len(r.out.edits) == len(below)+1 && r.whole(op.Node) {
+		last := r.out.edits[len(below)]
+		op.Base, op.Below, op.Seen = last.op.Base, below, r.seen
+		last.op = op
+		r.out.edits = []edit{last}
+	}
+}
+
+// unseen returns revisions with those beyond what somebody had seen replaced, so that they do not fit.
+func unseen(revs dbfs.Revs, seen dbfs.JID) dbfs.Revs {
+	for _, rev := range []*dbfs.JID{&revs.Content, &revs.Place} {
+		if *rev > seen {
+			*rev = noRev
+		}
+	}
+	return revs
 }
 
 // revive: an earlier reconciling wanted it back; meanwhile others may have brought it.

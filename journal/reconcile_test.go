@@ -27,6 +27,8 @@ type ground struct {
 	jid  dbfs.JID
 	made byte
 	all  []dbfs.NodeID
+
+	apart bool // the server has refused to delete trees
 }
 
 func (g *ground) id(name string) (id dbfs.NodeID) {
@@ -145,6 +147,15 @@ func (g *ground) opDelete(name string) dbfs.Op {
 	return dbfs.Op{Type: dbfs.OpDelete, Node: g.id(name), Base: g.node(name).Revs}
 }
 
+// opTree deletes a directory with what is below it, children first.
+func (g *ground) opTree(name string, below ...string) dbfs.Op {
+	op := dbfs.Op{Type: dbfs.OpDeleteTree, Node: g.id(name), Base: g.node(name).Revs, Seen: g.jid}
+	for _, b := range below {
+		op.Below = append(op.Below, g.id(b))
+	}
+	return op
+}
+
 func (g *ground) opCreate(parent, called string, kind dbfs.Kind, size int) dbfs.Op {
 	op := dbfs.Op{Type: dbfs.OpCreate, Node: g.id("new"), Parent: g.id(parent), Name: called, Kind: kind}
 	switch kind {
@@ -193,6 +204,8 @@ func (g *ground) resolved(mentioned []string, ops ...dbfs.Op) string {
 			g.made++
 			return g.id(string([]byte{'#', g.made}))
 		},
+		seen:    g.jid,
+		whole:   func(dbfs.NodeID) bool { return !g.apart },
 		standIn: func(id dbfs.NodeID) dbfs.NodeID { return id },
 		mentioned: func(id dbfs.NodeID) bool {
 			return slices.ContainsFunc(mentioned, func(name string) bool { return g.id(name) == id })
@@ -424,6 +437,39 @@ func TestReconcileDirectories(t *testing.T) {
 			"revive revive move | e/ e/s/ e/s/d/ e/s/d/f=1 g=2 | revived revived"},
 		{"move of a directory × deleted, destination below it", moveDir, func(g *ground) { g.move("s", "d", "s"); g.delete("f", "s", "d") },
 			"revive | d/ e/ g=2 | revived"},
+	})
+}
+
+// A tree is deleted as it was seen.
+func TestReconcileDeleteTree(t *testing.T) {
+	tree := func(g *ground) dbfs.Op {
+		g.create("x", "d", "x", dbfs.KindDir, 0)
+		g.create("y", "x", "y", dbfs.KindFile, 3)
+		return g.opTree("d", "f", "y", "x")
+	}
+	runCells(t, []cell{
+		{"nothing", tree, nil, "delete_tree | e/ e/s/ g=2 |"},
+		{"write below", tree, func(g *ground) { g.write("f", 9) }, "delete delete | d/ d/f=9 e/ e/s/ g=2 | dropped dropped"},
+		{"write deep below", tree, func(g *ground) { g.write("y", 9) }, "delete | d/ d/x/ d/x/y=9 e/ e/s/ g=2 | dropped dropped dropped"},
+		{"move of it", tree, func(g *ground) { g.move("d", "e", "d") }, "| e/ e/d/ e/d/f=1 e/d/x/ e/d/x/y=3 e/s/ g=2 | dropped"},
+		{"move out of it", tree, func(g *ground) { g.move("f", "", "r") }, "delete delete delete | e/ e/s/ g=2 r=1 | dropped"},
+		{"move about below", tree, func(g *ground) { g.move("f", "d", "r") }, "delete delete | d/ d/r=1 e/ e/s/ g=2 | dropped dropped"},
+		{"move into it", tree, func(g *ground) { g.move("g", "x", "g") }, "delete delete | d/ d/x/ d/x/g=2 e/ e/s/ | dropped dropped"},
+		{"creation below", tree, func(g *ground) { g.create("n", "x", "n", dbfs.KindFile, 7) },
+			"delete delete | d/ d/x/ d/x/n=7 e/ e/s/ g=2 | dropped dropped"},
+		{"setattr of it", tree, func(g *ground) { g.chmod("d", 0o7) }, "delete_tree | e/ e/s/ g=2 |"},
+		{"setattr below", tree, func(g *ground) { g.chmod("f", 0o7) }, "delete_tree | e/ e/s/ g=2 |"},
+		{"delete of it", tree, func(g *ground) { g.delete("f", "y", "x", "d") }, "| e/ e/s/ g=2 |"},
+		{"delete below", tree, func(g *ground) { g.delete("f") }, "delete_tree | e/ e/s/ g=2 |"},
+		{"delete of all below", tree, func(g *ground) { g.delete("f", "y", "x") }, "delete_tree | e/ e/s/ g=2 |"},
+		{"delete and revival below", tree, func(g *ground) { g.delete("f"); g.revive("f") }, "delete delete | d/ d/f=1 e/ e/s/ g=2 | dropped dropped"},
+		{"delete of an ancestor", func(g *ground) dbfs.Op { return g.opTree("s") }, func(g *ground) { g.delete("s", "e") }, "| d/ d/f=1 g=2 |"},
+		{"move of an ancestor", func(g *ground) dbfs.Op {
+			g.create("n", "s", "n", dbfs.KindFile, 7)
+			return g.opTree("s", "n")
+		}, func(g *ground) { g.move("e", "d", "e") }, "delete_tree | d/ d/e/ d/f=1 g=2 |"},
+		{"not listed any more", tree, func(g *ground) { g.unlist("f"); g.unlist("d") }, "| e/ e/s/ g=2 |"},
+		{"refused by the server", func(g *ground) dbfs.Op { g.apart = true; return tree(g) }, nil, "delete delete delete delete | e/ e/s/ g=2 |"},
 	})
 }
 

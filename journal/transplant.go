@@ -68,17 +68,37 @@ func (t *transplant) renew(txn dbfs.Txn) error {
 // edits returns the pending edits as they are over the new tree.
 func (t *transplant) edits(txn dbfs.Txn) ([]*edit, error) {
 	var all []*edit
+	last := uint64(0)
 	for old := range t.j.pending.all() {
-		e := &edit{key: old.key, op: old.op, left: old.left, dir: old.dir, tried: old.fixed(), since: old.since, hold: old.hold, judged: old.judged}
-		t.redirect(&e.op)
-		if t.restored {
-			if err := t.translate(txn, &e.op); err != nil {
-				return nil, err
+		for i, op := range t.apart(old) {
+			e := &edit{key: max(old.key+uint64(i), last+1), op: op, left: old.left, dir: old.dir, tried: old.fixed(), since: old.since, hold: old.hold, judged: old.judged}
+			last = e.key
+			t.redirect(&e.op)
+			if t.restored {
+				if err := t.translate(txn, &e.op); err != nil {
+					return nil, err
+				}
 			}
+			all = append(all, e)
 		}
-		all = append(all, e)
 	}
 	return all, nil
+}
+
+// apart returns the ops of an edit as they can be carried over: how much of the log somebody
+// had seen means nothing in a restored one, so there a tree is deleted node by node.
+func (t *transplant) apart(e *edit) []dbfs.Op {
+	if e.op.Type != dbfs.OpDeleteTree || !t.restored {
+		return []dbfs.Op{e.op}
+	}
+	var ops []dbfs.Op
+	for _, id := range e.op.Below {
+		n := t.was[id]
+		ops = append(ops, dbfs.Op{ID: t.j.newOpID(), Type: dbfs.OpDelete, Node: id, Base: n.Revs, Time: e.op.Time})
+	}
+	op := e.op
+	op.Type, op.Seen, op.Below = dbfs.OpDelete, 0, nil
+	return append(ops, op)
 }
 
 func (t *transplant) redirect(op *dbfs.Op) {

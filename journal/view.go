@@ -159,7 +159,7 @@ func (s *snapshot) lay(e *edit) {
 			other, _ := s.node(e.op.Replace.Node)
 			e.dir = other.Kind.IsDir()
 		}
-		if !n.Deleted && (e.op.Type == dbfs.OpMove || e.op.Type == dbfs.OpDelete) {
+		if !n.Deleted && (e.op.Type == dbfs.OpMove || e.op.Type == dbfs.OpDelete || e.op.Type == dbfs.OpDeleteTree) {
 			e.left = place{n.Parent, n.Name}
 		}
 	}
@@ -169,18 +169,18 @@ func (s *snapshot) lay(e *edit) {
 // apply does what an edit says: whether it may is decided before, by edit.go for the user's
 // and by reconcile.go for pending ones.
 func (s *snapshot) apply(op *dbfs.Op) {
-	n, _ := s.node(op.Node)
-	if v := op.Replace; v != nil {
-		if victim, ok := s.node(v.Node); ok {
-			applyTo(&victim, op)
-			s.set(victim)
+	for _, id := range about(op)[1:] {
+		if other, ok := s.node(id); ok {
+			applyTo(&other, op)
+			s.set(other)
 		}
 	}
+	n, _ := s.node(op.Node)
 	applyTo(&n, op)
 	s.set(n)
 }
 
-// applyTo makes of one node what an edit makes of it: the edit's own node or the one in Replace.
+// applyTo makes of one node that an edit is about what the edit makes of it.
 func applyTo(n *dbfs.Node, op *dbfs.Op) {
 	n.CTime = op.Time
 	if v := op.Replace; v != nil && v.Node == n.ID && op.Node != n.ID {
@@ -207,7 +207,7 @@ func applyTo(n *dbfs.Node, op *dbfs.Op) {
 	case dbfs.OpSetAttr:
 		n.Attr.Set(op.Mask, op.Attr)
 		n.Revs.Attr = dbfs.SelfRev
-	case dbfs.OpDelete:
+	case dbfs.OpDelete, dbfs.OpDeleteTree:
 		n.Deleted, n.Revs.Place = true, dbfs.SelfRev
 	case dbfs.OpRevive:
 		n.Deleted, n.Parent, n.Name, n.Revs.Place = false, op.Parent, op.Name, dbfs.SelfRev

@@ -81,6 +81,13 @@ var (
 		{journal.LocalRmdir, journal.RemoteDeleted, "D"},
 		{journal.LocalRmdir, journal.RemoteAncestorDeleted, "D"},
 		{journal.LocalRmdir, journal.RemoteAncestorMoved, "K"},
+
+		{journal.LocalTree, journal.RemoteBelow, "P D"},
+		{journal.LocalTree, journal.RemoteMove, "D"},
+		{journal.LocalTree, journal.RemoteSetAttr, "K"},
+		{journal.LocalTree, journal.RemoteDeleted, "D"},
+		{journal.LocalTree, journal.RemoteAncestorDeleted, "D"},
+		{journal.LocalTree, journal.RemoteAncestorMoved, "K"},
 	}
 	sameName = []row{
 		{journal.LocalCreate, journal.RemoteFile, "A N"},

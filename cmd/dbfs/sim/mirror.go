@@ -103,6 +103,14 @@ func (m *mirror) apply(e *dbfs.Entry) {
 	m.log = append(m.log, *e)
 	m.enter(n)
 	m.batch = append(m.batch, n.ID)
+	for _, id := range e.Below {
+		below, ok := m.nodes[id]
+		if !ok || below.Deleted || below.Last >= e.JID {
+			m.w.fail("P10", "entry %d says that %s went with a tree, which was %s", e.JID, short(id), describe(&below))
+		}
+		m.enter(e.Buried(below))
+		m.batch = append(m.batch, id)
+	}
 	if !n.Deleted && (!known || old.Deleted || n.Revs.Content != old.Revs.Content) {
 		m.w.readable(&n)
 	}
