@@ -74,6 +74,22 @@ func (e *elsewhere) remove(n dbfs.Node) dbfs.Node {
 	return e.log(n, dbfs.OpDelete)
 }
 
+// removeTree deletes a directory and what is below it by one entry.
+func (e *elsewhere) removeTree(n dbfs.Node, below ...dbfs.Node) {
+	n.Deleted, n.Revs.Place = true, e.next
+	e.log(n, dbfs.OpDeleteTree)
+	e.bury(below...)
+}
+
+// bury says of nodes that they went with the tree that the last entry deleted.
+func (e *elsewhere) bury(below ...dbfs.Node) {
+	last := &e.entries[len(e.entries)-1]
+	for _, b := range below {
+		last.Below = append(last.Below, b.ID)
+		e.nodes[b.ID] = last.Buried(b)
+	}
+}
+
 func (e *elsewhere) log(n dbfs.Node, what dbfs.OpType) dbfs.Node {
 	return e.logAs(dbfs.OpID{Device: 99, N: uint64(e.next)}, n, what)
 }
@@ -118,7 +134,11 @@ func (e *elsewhere) takeOp(op *dbfs.Op) {
 	e.d.t.Helper()
 	if v := op.Replace; v != nil {
 		victim := e.nodes[v.Node]
-		victim.Deleted, victim.Revs.Place = true, e.next
+		if victim.Revs.Place = e.next; op.Type == dbfs.OpExchange {
+			victim.Parent, victim.Name = v.Parent, v.Name
+		} else {
+			victim.Deleted = true
+		}
 		e.logAs(op.ID, victim, op.Type)
 	}
 	n := e.nodes[op.Node]
@@ -132,15 +152,18 @@ func (e *elsewhere) takeOp(op *dbfs.Op) {
 		n.Parent, n.Name, n.Revs = op.Parent, op.Name, dbfs.Revs{Content: e.next, Place: e.next, Attr: e.next}
 	case dbfs.OpWrite:
 		n.Attr.MTime = op.Attr.MTime
-	case dbfs.OpMove, dbfs.OpRevive:
+	case dbfs.OpMove, dbfs.OpExchange, dbfs.OpRevive:
 		n.Deleted, n.Parent, n.Name, n.Revs.Place = false, op.Parent, op.Name, e.next
 	case dbfs.OpSetAttr:
 		n.Attr.Set(op.Mask, op.Attr)
 		n.Revs.Attr = e.next
-	case dbfs.OpDelete:
+	case dbfs.OpDelete, dbfs.OpDeleteTree:
 		n.Deleted, n.Revs.Place = true, e.next
 	}
 	e.logAs(op.ID, n, op.Type)
+	for _, id := range op.Below {
+		e.bury(e.nodes[id])
+	}
 }
 
 func (e *elsewhere) upload(op *dbfs.Op) {

@@ -222,6 +222,45 @@ func TestRemoteRemovalOfAFileSomebodyWrites(t *testing.T) {
 	}
 }
 
+// A tree that another device removes is gone with everything in it, but for what somebody writes.
+func TestRemoteRemovalOfATree(t *testing.T) {
+	d, there := withElsewhere(t)
+	dir := there.put(dbfs.Node{Name: "dir", Kind: dbfs.KindDir})
+	sub := there.put(dbfs.Node{Name: "sub", Kind: dbfs.KindDir, Parent: dir.ID})
+	var files []dbfs.Node
+	for _, name := range []string{"read", "written", "closed"} {
+		files = append(files, there.put(dbfs.Node{Name: name, Kind: dbfs.KindFile, Parent: sub.ID, Content: there.content("bytes of " + name)}))
+	}
+	there.advance()
+	d.eventually("all is there", func() bool { return onlyErr(os.Stat(d.path("dir/sub/closed"))) == nil })
+	d.names("dir/sub")
+	reader, err := os.Open(d.path("dir/sub/read"))
+	d.must(err)
+	defer reader.Close()
+	writer, err := os.OpenFile(d.path("dir/sub/written"), os.O_RDWR, 0)
+	d.must(err)
+	_, err = writer.WriteAt([]byte("BYTES"), 0)
+	d.must(err)
+	stand, err := os.Open(d.path("dir/sub"))
+	d.must(err)
+	defer stand.Close()
+	there.removeTree(dir, append(files, sub)...)
+	there.advance()
+	d.eventually("it is gone", func() bool { return os.IsNotExist(onlyErr(os.Stat(d.path("dir")))) && len(d.names("")) == 0 })
+	wantErrno(t, "a name in it", unix.Faccessat(int(stand.Fd()), "closed", unix.R_OK, 0), unix.ENOENT)
+	got := make([]byte, 100)
+	n, _ := reader.ReadAt(got, 0)
+	if string(got[:n]) != "bytes of read" {
+		t.Errorf("who had a file open reads %q", got[:n])
+	}
+	d.must(writer.Close())
+	d.eventually("what was written is back", func() bool { return onlyErr(os.Stat(d.path("dir/sub/written"))) == nil })
+	d.wantRead("dir/sub/written", "BYTES of written")
+	if got := d.names("dir/sub"); !slices.Equal(got, []string{"written"}) {
+		t.Errorf("back are %v", got)
+	}
+}
+
 func TestRemoteRename(t *testing.T) {
 	d, there := withElsewhere(t)
 	a := there.put(dbfs.Node{Name: "a", Kind: dbfs.KindDir})

@@ -71,6 +71,32 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// What rm -r removes travels as one edit.
+func TestRemovedTree(t *testing.T) {
+	d, there := withElsewhere(t)
+	d.must(os.MkdirAll(d.path("dir/a/b"), 0o755))
+	for i := range 50 {
+		d.write(fmt.Sprint("dir/a/b/", i), "bytes")
+		d.write(fmt.Sprint("dir/", i), "bytes")
+	}
+	d.write("kept", "bytes")
+	there.take()
+	d.must(os.RemoveAll(d.path("dir")))
+	b, err := d.root.Batch(func(*dbfs.Op) bool { return true })
+	d.must(err)
+	if len(b.Ops) != 1 || b.Ops[0].Type != dbfs.OpDeleteTree {
+		t.Errorf("sent are %d edits, the first a %s", len(b.Ops), b.Ops[0].Type)
+	}
+	there.take()
+	if got := fmt.Sprint(d.names("")); got != "[kept]" {
+		t.Errorf("the root lists %s", got)
+	}
+	d.must(os.Mkdir(d.path("dir"), 0o755))
+	if got := len(d.names("dir")); got != 0 {
+		t.Errorf("a new directory of that name has %d names", got)
+	}
+}
+
 func TestStandingInARemovedDirectory(t *testing.T) {
 	d := newDrive(t)
 	d.must(os.Mkdir(d.path("gone"), 0o755))
