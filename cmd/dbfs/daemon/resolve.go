@@ -267,7 +267,8 @@ func (d *Daemon) takeOurs(ctx context.Context, c *clash, lose bool) error {
 		if !ok {
 			return fmt.Errorf("%w: what %s was called is not known", dbfs.ErrInvalid, c.Path)
 		}
-		return j.Move(c.copy.ID, c.copy.Parent, name, true)
+		_, err := j.Move(c.copy.ID, c.copy.Parent, name, true)
+		return err
 	}
 	if c.copy.Kind != dbfs.KindFile || c.original.Kind != dbfs.KindFile {
 		return control.WithHint(fmt.Errorf("%w: only files can take each other's place", dbfs.ErrUnsupported), "rename them, or --both")
@@ -318,7 +319,8 @@ func (c *clash) takeTheirs(lose bool) error {
 func (c *clash) keepBoth(rename string) error {
 	j := c.sp.journal
 	if rename != "" {
-		return j.Move(c.copy.ID, c.copy.Parent, rename, true)
+		_, err := j.Move(c.copy.ID, c.copy.Parent, rename, true)
+		return err
 	}
 	attr := dbfs.Attr{Xattrs: maps.Clone(c.copy.Attr.Xattrs)}
 	if attr.Xattrs == nil {
