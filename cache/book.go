@@ -18,6 +18,7 @@ import (
 //	unsent   u32 len, u64 session, u64 seal, then nothing (loose), or file, u16 i
 //	loose    u32 len, u32 clock
 //	total    u64 bytes, u8 closed in order
+//	mark     u64 session, u64 seal
 //	lru      u64 bytes
 //
 // Session is a random number of the process that wrote the record: what it has checked is
@@ -232,4 +233,24 @@ func decodeBytes(b []byte) (n int64, closed bool, err error) {
 		return 0, false, badRecord("total")
 	}
 	return int64(binary.BigEndian.Uint64(b)), len(b) == 9, nil
+}
+
+// A mark says which seals of a session survive loss of power: all up to this one, and all of
+// the sessions before.
+type mark struct{ session, seal uint64 }
+
+func (m mark) encode() []byte {
+	b := binary.BigEndian.AppendUint64(newRecord(16), m.session)
+	return seal(binary.BigEndian.AppendUint64(b, m.seal))
+}
+
+func decodeMark(b []byte) (mark, error) {
+	b, err := unseal("mark", b)
+	if err != nil {
+		return mark{}, err
+	}
+	if len(b) != 16 {
+		return mark{}, badRecord("mark")
+	}
+	return mark{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, nil
 }

@@ -100,6 +100,9 @@ func FuzzRecords(f *testing.F) {
 		if l, err := decodeLoose(b); err == nil && !bytes.Equal(l.encode(), b) {
 			t.Errorf("loose %+v", l)
 		}
+		if m, err := decodeMark(b); err == nil && !bytes.Equal(m.encode(), b) {
+			t.Errorf("mark %+v", m)
+		}
 		decodeBytes(b)
 	})
 }

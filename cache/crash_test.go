@@ -109,13 +109,18 @@ func (c *crashing) needed(id dbfs.ChunkID) bool {
 }
 
 func (c *crashing) open() *Cache {
+	cache := c.openUnrecovered()
+	if err := cache.Recover(c.needed); err != nil {
+		c.t.Fatal(err)
+	}
+	return cache
+}
+
+func (c *crashing) openUnrecovered() *Cache {
 	cache, err := Open(Options{
 		State: c.dir + "/state", Cache: c.dir + "/cache", MinFree: -1, Size: 3 * dbfs.ChunkSize,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
-	if err == nil {
-		err = cache.Recover(c.needed)
-	}
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 //	cache  ck<file>                 size and chunk ids of a version that is not to be evicted
 //	cache  cn<chunk><file>          nothing; the version of that file that is kept has the chunk
 //	state  cu<chunk>                an unsent chunk: its length, and who holds it
+//	state  cw                       the last seal that a Sync has made durable
 //
 // And the files, hh being two hexadecimal digits of the name:
 //
@@ -51,7 +52,8 @@ import (
 //	       3 delete in the old    –
 //
 // A loss of power can also undo steps that were not synced, or order them anew; what was
-// synced stays in its place because asides of synced chunks are synced before step 3.
+// synced stays in its place because asides of synced chunks are synced before step 3. What was
+// sealed after the seal of cw is looked at after a crash (power.go).
 
 const (
 	kindBody  = 'p'
@@ -110,6 +112,7 @@ func hintFrom(k []byte) (spot, bool) {
 var (
 	lruPrefix = key('l')
 	totalKey  = key('s')
+	markKey   = key('w')
 
 	keepPrefix = key('k')
 )

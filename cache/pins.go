@@ -22,6 +22,7 @@ type pins struct {
 	holds  map[dbfs.ChunkID]int // how many drafts hold it
 	seals  uint64               // the last one given a number
 	safe   uint64               // seals up to this one survive loss of power
+	marked bool                 // the book has a mark of this session
 }
 
 func (p *pins) init(c *Cache) {
@@ -136,6 +137,11 @@ func (p *pins) setAside(b *body, i int, ref dbfs.ChunkRef) error {
 	fault.Here(fault.AsideCopied)
 	u.loose = true
 	u.at = spot{}
+	safe := u.session != p.c.session || u.seal <= p.safe
+	if !safe { // a Sync that is under way does not know of the copy
+		p.seals++
+		u.seal = p.seals
+	}
 	err = p.c.state.update(append(changes, set(unsentKey(ref.ID), u.encode()))...)
 	if err != nil {
 		return err
@@ -144,7 +150,7 @@ func (p *pins) setAside(b *body, i int, ref dbfs.ChunkRef) error {
 	if ref.Len > SmallSize {
 		p.c.mustSync(name, filepath.Dir(name))
 	}
-	if u.session == p.c.session && u.seal > p.safe {
+	if !safe {
 		return nil
 	}
 	if ref.Len > SmallSize {
@@ -161,10 +167,29 @@ func (p *pins) lastSeal() uint64 {
 	return p.seals
 }
 
+// synced notes that seals up to one survive loss of power. The book's mark may be older, on a full disk: then
+// more is looked at after a crash.
 func (p *pins) synced(upTo uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.marked && upTo <= p.safe {
+		return
+	}
 	p.safe = max(p.safe, upTo)
+	p.marked = p.c.state.update(set(markKey, mark{p.c.session, p.safe}.encode())) == nil
+}
+
+// mark returns the book's mark; the zero mark, of no session, if it has none.
+func (p *pins) mark() (mark, error) {
+	record, err := p.c.state.get(markKey)
+	if err != nil || record == nil {
+		return mark{}, err
+	}
+	m, err := decodeMark(record)
+	if errors.Is(err, dbfs.ErrCorrupt) { // then everything is looked at
+		return mark{}, nil
+	}
+	return m, err
 }
 
 // letGo is called when a draft has no more need of chunks that it sealed.

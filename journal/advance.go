@@ -358,7 +358,7 @@ func (a *advance) settle() error {
 	for _, e := range a.seen {
 		a.touched = append(a.touched, about(&e.op)...)
 		a.remember(a.snapshot, about(&e.op)...)
-		j.release(e.op.Content)
+		j.releaseEdit(e)
 		if err := j.log.remove(a.txn, e); err != nil {
 			return err
 		}

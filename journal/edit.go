@@ -120,6 +120,8 @@ func (ed *editor) appendFor(since uint64, op dbfs.Op) error {
 		}
 	}
 	e := &edit{key: j.pending.nextKey(), op: op, since: since}
+	j.sets++
+	e.set = j.sets
 	if err := j.log.put(ed.txn, e); err != nil {
 		return err
 	}
@@ -144,12 +146,15 @@ func (j *Journal) numberOp(txn dbfs.Txn, op *dbfs.Op) error {
 func (ed *editor) amend(e *edit, change func(op *dbfs.Op)) error {
 	ed.dirty = true
 	ed.remember(ed.snapshot, e.op.Node)
-	old := e.op.Content
+	was := e.op
 	change(&e.op)
 	e.op.Time = ed.now
 	e.judged = e.hold != 0
+	if e.op.Content != was.Content {
+		ed.j.amended(e, &was)
+	}
 	ed.j.need(e.op.Content)
-	ed.j.release(old)
+	ed.j.release(was.Content)
 	if err := ed.j.log.put(ed.txn, e); err != nil {
 		return err
 	}
@@ -167,7 +172,7 @@ func (ed *editor) cancel(id dbfs.NodeID, edits []*edit) error {
 	ed.remember(ed.snapshot, ids...)
 	for _, e := range edits {
 		ed.j.pending.remove(e)
-		ed.j.release(e.op.Content)
+		ed.j.releaseEdit(e)
 		if err := ed.j.log.remove(ed.txn, e); err != nil {
 			return err
 		}

@@ -90,7 +90,11 @@ type Journal struct {
 	nextN    uint64              // the next OpID.N
 	open     map[dbfs.NodeID]*hold
 	needed   map[dbfs.ChunkID]int
+	sets     uint64               // how often an edit got a content
+	synced   uint64               // of those, how many the last Sync has made durable
+	syncing  uint64               // … and the Sync that began last will have
 	unpin    []dbfs.ChunkRef      // not needed any more, once the next Sync is through
+	fading   map[dbfs.ChunkID]int // those, as often as they are in unpin or in a Sync under way
 	notices  []Notice             // lasting ones, oldest first
 	refusals map[dbfs.NodeID]int  // how often the server has refused a batch that deleted that tree
 	shifted  map[dbfs.NodeID]bool // directories that others have moved since the last reconciling; only for Trace
@@ -113,7 +117,7 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), moved: make(chan struct{})}
+	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, sets: 1, fading: make(map[dbfs.ChunkID]int), open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), moved: make(chan struct{})}
 	if cfg.Guard != nil {
 		j.out, j.in = newGuard(*cfg.Guard), newGuard(*cfg.Guard)
 	}
@@ -205,11 +209,15 @@ func (j *Journal) loadEdits(txn dbfs.Txn) error {
 	}
 	s := j.snapshot(txn)
 	for _, e := range edits {
+		e.set = j.sets
 		s.lay(e)
 		j.pending.add(e)
-		j.need(e.op.Content)
 	}
-	return s.err
+	_, err = j.log.stands(txn, j.pending)
+	for _, e := range edits {
+		j.needEdit(e)
+	}
+	return errors.Join(s.err, err)
 }
 
 // clearEdits removes the edits of generations that do not count, a little at a time.
@@ -272,7 +280,8 @@ func (j *Journal) Moved() <-chan struct{} {
 // become free by then are handed to Unpin.
 func (j *Journal) Sync() error {
 	j.mu.Lock()
-	free := j.unpin
+	free, sets := j.unpin, j.sets
+	j.syncing = sets
 	j.unpin = nil
 	j.mu.Unlock()
 	if err := j.cfg.KV.Sync(); err != nil {
@@ -282,9 +291,15 @@ func (j *Journal) Sync() error {
 		return fmt.Errorf("sync the journal: %w", err)
 	}
 	fault.Here(fault.EditSynced)
-	j.mu.RLock()
+	j.mu.Lock()
+	j.synced = max(j.synced, sets)
+	for _, r := range free {
+		if j.fading[r.ID]--; j.fading[r.ID] == 0 {
+			delete(j.fading, r.ID)
+		}
+	}
 	free = j.stillFree(free)
-	j.mu.RUnlock()
+	j.mu.Unlock()
 	if len(free) > 0 {
 		j.cfg.Unpin(free)
 	}
@@ -301,11 +316,12 @@ func (j *Journal) stillFree(refs []dbfs.ChunkRef) []dbfs.ChunkRef {
 	return free
 }
 
-// Needs reports whether a pending edit names the chunk.
+// Needs reports whether a pending edit names the chunk, or did and could again after a loss
+// of power.
 func (j *Journal) Needs(id dbfs.ChunkID) bool {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	return j.needed[id] > 0
+	return j.needed[id] > 0 || j.fading[id] > 0
 }
 
 // need counts the chunks of a content as named by one more pending edit.
@@ -327,6 +343,7 @@ func (j *Journal) release(c *dbfs.Content) {
 		if j.needed[r.ID]--; j.needed[r.ID] == 0 {
 			delete(j.needed, r.ID)
 			j.unpin = append(j.unpin, r)
+			j.fading[r.ID]++
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 //	j/<ns><gen><key>    u8 flags, u64 since, u64 hold if flagged, op record; keys u64, ascending in
 //	                    the order of the edits; flags: 1 tried, 2 in a hold
 //	f/<ns>              u64 batch number, then the keys of its edits: the batch in flight
+//	b/<ns><gen><key>    u64 number of the edit, then its stands (goback.go), each u64 time, u64 size, chunk ids
 //	c/<ns><time><node>  JSON of a lasting Notice; time u64 nanoseconds
 //	h/<ns><id>          JSON of a Hold; id u64
 //
@@ -209,10 +210,22 @@ func checkOp(op *dbfs.Op) error {
 func (l *log) put(txn dbfs.Txn, e *edit) error { return l.putIn(txn, l.gen, e) }
 
 func (l *log) putIn(txn dbfs.Txn, gen uint32, e *edit) error {
+	if len(e.stands) > 0 {
+		if err := txn.Set(l.standKey(gen, e.key), encodeStands(e.op.ID.N, e.stands)); err != nil {
+			return err
+		}
+	}
 	return txn.Set(l.editKey(gen, e.key), encodeEdit(e))
 }
 
-func (l *log) remove(txn dbfs.Txn, e *edit) error { return txn.Delete(l.editKey(l.gen, e.key)) }
+func (l *log) remove(txn dbfs.Txn, e *edit) error {
+	if len(e.stands) > 0 {
+		if err := txn.Delete(l.standKey(l.gen, e.key)); err != nil {
+			return err
+		}
+	}
+	return txn.Delete(l.editKey(l.gen, e.key))
+}
 
 // others returns up to limit keys of edits whose generation does not count.
 func (l *log) others(txn dbfs.Txn, limit int) ([][]byte, error) {

@@ -242,12 +242,13 @@ func FuzzLogRecords(f *testing.F) {
 	f.Add(byte(0), encodeState(logState{ops: 1})[1:30])
 	f.Add(byte(1), bytes.Repeat([]byte{1}, 24))
 	f.Add(byte(2), []byte(`{"time":"2026-05-01T12:00:00Z","what":"conflicted-copy","node":"00000000000000000000000000000001"}`))
+	f.Add(byte(5), encodeStands(7, []stand{{mtime: 1, content: *contentOf(3)}, {content: *contentOf(0)}})[1:53])
 	f.Add(byte(3), dbfs.AppendOp([]byte{1, 8: 7}, &op))
 	f.Add(byte(3), dbfs.AppendOp([]byte{2, 16: 7}, &op))
 	f.Add(byte(4), []byte(`{"id":7,"decision":"held","since":"2026-05-01T12:00:00Z","last":1,"deletes":3,"overwrites":0,"bytes":9}`))
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
 		sealed := sealRecord(b) // the checksum is made right, so that the fuzzer gets past it
-		switch kind % 5 {
+		switch kind % 6 {
 		case 0:
 			if st, err := decodeState(sealed); err == nil && !bytes.Equal(encodeState(st), sealed) {
 				t.Fatalf("%x is read as %+v", b, st)
@@ -261,6 +262,10 @@ func FuzzLogRecords(f *testing.F) {
 		case 4:
 			if h, err := decodeHold(sealed); err == nil && (h.ID == 0 || !h.Decision.known()) {
 				t.Fatalf("%s is read as %+v", b, h)
+			}
+		case 5:
+			if n, stands, err := decodeStands(sealed); err == nil && !bytes.Equal(encodeStands(n, stands), sealed) {
+				t.Fatalf("%x is read as %+v", b, stands)
 			}
 		case 3:
 			if len(b) > opRecord+4 { // the op record inside has a checksum, too

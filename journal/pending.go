@@ -26,6 +26,9 @@ type edit struct {
 
 	hold   uint64 // not 0: the Hold that it is in
 	judged bool   // the guard has seen it
+
+	set    uint64  // when it got its content, in the journal's count
+	stands []stand // what it had at a Sync, newest first, if it has been amended since
 }
 
 // oldest returns the number of the oldest edit that this one stands for, which may be itself.

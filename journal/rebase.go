@@ -240,7 +240,7 @@ func merge(a, b dbfs.Revs) dbfs.Revs {
 func (r *rebase) add(e, made *edit, i int) {
 	made.key = max(e.key+uint64(i), r.last+1)
 	r.last = made.key
-	made.tried, made.since, made.judged = e.tried, e.since, e.judged
+	made.tried, made.since, made.judged, made.set = e.tried, e.since, e.judged, e.set
 	if !r.j.isRejected(e) && mayHarm(&made.op) {
 		made.hold = e.hold
 	}
@@ -248,9 +248,12 @@ func (r *rebase) add(e, made *edit, i int) {
 		made.tried, made.since = false, e.oldest()
 		made.op.ID = r.j.newOpID()
 	}
+	if made.op.Content != nil {
+		made.stands = e.stands
+	}
 	r.remember(r.was, about(&made.op)...)
 	r.j.pending.add(made)
-	r.j.need(made.op.Content)
+	r.j.needEdit(made)
 }
 
 // newOpID gives an edit its number. Which ones are used is written down with the edits.
@@ -285,7 +288,7 @@ func (r *rebase) write() error {
 	}
 	j.dropHolds(j.rejected())
 	for e := range r.old.all() {
-		j.release(e.op.Content)
+		j.releaseEdit(e)
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (t *transplant) edits(txn dbfs.Txn) ([]*edit, error) {
 	last := uint64(0)
 	for old := range t.j.pending.all() {
 		for i, op := range t.apart(old) {
-			e := &edit{key: max(old.key+uint64(i), last+1), op: op, left: old.left, dir: old.dir, tried: old.fixed(), since: old.since, hold: old.hold, judged: old.judged}
+			e := &edit{key: max(old.key+uint64(i), last+1), op: op, left: old.left, dir: old.dir, tried: old.fixed(), since: old.since, hold: old.hold, judged: old.judged, set: old.set, stands: old.stands}
 			last = e.key
 			t.redirect(&e.op)
 			if t.restored {

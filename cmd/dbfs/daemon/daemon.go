@@ -148,7 +148,7 @@ func (d *Daemon) build() (err error) {
 	if err := d.openLeft(); err != nil {
 		return err
 	}
-	return d.cache.Recover(d.needs)
+	return d.recover()
 }
 
 // readChunk hands the uploader a chunk from this disk.
@@ -287,11 +287,38 @@ func (d *Daemon) tick(ctx context.Context) {
 	}
 }
 
-// sync makes all edits so far survive a loss of power: bytes first, then what names them.
-func (d *Daemon) sync() error {
-	if err := d.cache.Sync(); err != nil {
+// bytesFirst is the metadata database as journals have it: before edits are made durable, the
+// bytes are that they name.
+type bytesFirst struct {
+	*cache.KV
+	cache *cache.Cache
+}
+
+func (b bytesFirst) Sync() error { return b.cache.Sync() }
+
+// recover mends what a crash has left. What a loss of power took was sealed after the last sync;
+// its edits go back to what they were then. Before what they stood on may go, all is synced.
+func (d *Daemon) recover() error {
+	lost, err := d.cache.Lost()
+	if err != nil {
 		return err
 	}
+	for _, sp := range d.kept() {
+		if err := sp.journal.GoBack(lost); err != nil {
+			return err
+		}
+	}
+	if err := d.cache.GiveUp(lost); err != nil {
+		return err
+	}
+	if err := d.sync(); err != nil {
+		d.log.Error("what was found unsynced may not survive a loss of power", "err", err)
+	}
+	return d.cache.Recover(d.needs)
+}
+
+// sync makes all edits so far survive a loss of power.
+func (d *Daemon) sync() error {
 	var errs []error
 	for _, sp := range d.kept() {
 		errs = append(errs, sp.journal.Sync())
