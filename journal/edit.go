@@ -185,10 +185,12 @@ func (ed *editor) cancel(id dbfs.NodeID, edits []*edit) error {
 
 // NewNode says what Create makes.
 type NewNode struct {
-	Kind   dbfs.Kind
-	Attr   dbfs.Attr
-	Target string // of a symlink
-	Held   bool   // as by Hold from the beginning, so that a file is not sent before it is written
+	Kind    dbfs.Kind
+	Attr    dbfs.Attr
+	Target  string        // of a symlink
+	ID      dbfs.NodeID   // zero: a fresh one
+	Content *dbfs.Content // of a file; nil: empty
+	Held    bool          // as by Hold from the beginning, so that a file is not sent before it is written
 }
 
 // Create makes a file (empty), directory or symlink.
@@ -202,10 +204,13 @@ func (j *Journal) Create(parent dbfs.NodeID, name string, what NewNode) (dbfs.No
 		}
 	}
 	op := dbfs.Op{
-		Type: dbfs.OpCreate, Node: j.cfg.NewID(), Parent: parent, Name: name,
+		Type: dbfs.OpCreate, Node: what.ID, Parent: parent, Name: name,
 		Kind: what.Kind, Attr: what.Attr, Target: what.Target,
 	}
-	if what.Kind == dbfs.KindFile {
+	if op.Node == (dbfs.NodeID{}) {
+		op.Node = j.cfg.NewID()
+	}
+	if op.Content = what.Content; what.Kind == dbfs.KindFile && op.Content == nil {
 		op.Content = new(dbfs.Content)
 	}
 	var made dbfs.Node
@@ -215,6 +220,9 @@ func (j *Journal) Create(parent dbfs.NodeID, name string, what NewNode) (dbfs.No
 		}
 		if _, taken := ed.child(parent, name); taken {
 			return fmt.Errorf("create %q: %w", name, dbfs.ErrExist)
+		}
+		if _, known := ed.node(op.Node); known {
+			return fmt.Errorf("create %q, which has been made before: %w", name, dbfs.ErrExist)
 		}
 		if err := ed.record(op); err != nil {
 			return err

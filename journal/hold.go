@@ -526,7 +526,7 @@ func (j *Journal) decide(id uint64, v Decision) error {
 // is nothing.
 func (r *rebase) takeBack(e *edit, op *dbfs.Op) bool {
 	if !r.j.isRejected(e) {
-		return r.unwanted[op.Node]
+		return r.unwanted[op.Node] || r.j.abandoned[e]
 	}
 	switch {
 	case op.Type == dbfs.OpDelete, op.Type == dbfs.OpDeleteTree, r.j.holdOf(e.hold).Decision == Discarded:

@@ -79,28 +79,29 @@ type Journal struct {
 
 	observing sync.RWMutex // held while changes of the server's doing can be seen and Observe has not heard of them; after mu
 
-	mu       sync.RWMutex // guards what follows
-	broken   error        // the database could not be read back: nothing is known; else nil
-	view     *view
-	pending  *pending
-	cursor   dbfs.Cursor
-	aside    map[dbfs.OpID]Aside // by the edits' numbers; some may be gone, or have changed
-	inflight *Batch              // sent or about to be, not yet seen in the log
-	st       logState            // as it is in the database, or will be when the transaction is through
-	nextN    uint64              // the next OpID.N
-	open     map[dbfs.NodeID]*hold
-	needed   map[dbfs.ChunkID]int
-	sets     uint64               // how often an edit got a content
-	synced   uint64               // of those, how many the last Sync has made durable
-	syncing  uint64               // … and the Sync that began last will have
-	unpin    []dbfs.ChunkRef      // not needed any more, once the next Sync is through
-	fading   map[dbfs.ChunkID]int // those, as often as they are in unpin or in a Sync under way
-	notices  []Notice             // lasting ones, oldest first
-	refusals map[dbfs.NodeID]int  // how often the server has refused a batch that deleted that tree
-	shifted  map[dbfs.NodeID]bool // directories that others have moved since the last reconciling; only for Trace
-	moved    chan struct{}        // closed and replaced when pending, inflight or cursor change
-	holds    []*Hold              // oldest first
-	out, in  *guard               // of what is sent and of what the log brings; nil: nothing is held
+	mu        sync.RWMutex // guards what follows
+	broken    error        // the database could not be read back: nothing is known; else nil
+	view      *view
+	pending   *pending
+	cursor    dbfs.Cursor
+	aside     map[dbfs.OpID]Aside // by the edits' numbers; some may be gone, or have changed
+	inflight  *Batch              // sent or about to be, not yet seen in the log
+	st        logState            // as it is in the database, or will be when the transaction is through
+	nextN     uint64              // the next OpID.N
+	open      map[dbfs.NodeID]*hold
+	needed    map[dbfs.ChunkID]int
+	sets      uint64               // how often an edit got a content
+	synced    uint64               // of those, how many the last Sync has made durable
+	syncing   uint64               // … and the Sync that began last will have
+	unpin     []dbfs.ChunkRef      // not needed any more, once the next Sync is through
+	fading    map[dbfs.ChunkID]int // those, as often as they are in unpin or in a Sync under way
+	notices   []Notice             // lasting ones, oldest first
+	refusals  map[dbfs.NodeID]int  // how often the server has refused a batch that deleted that tree
+	shifted   map[dbfs.NodeID]bool // directories that others have moved since the last reconciling; only for Trace
+	moved     chan struct{}        // closed and replaced when pending, inflight or cursor change
+	holds     []*Hold              // oldest first
+	out, in   *guard               // of what is sent and of what the log brings; nil: nothing is held
+	abandoned map[*edit]bool       // dropped by the reconciling under way; nil: none
 }
 
 // Open reads the journal of a namespace and makes its view.

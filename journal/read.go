@@ -23,6 +23,15 @@ func (j *Journal) Node(id dbfs.NodeID) (dbfs.Node, error) {
 	return n, err
 }
 
+// Known reports whether there is, or was, a node of that id.
+func (j *Journal) Known(id dbfs.NodeID) (known bool, err error) {
+	err = j.read(func(s *snapshot) error {
+		_, known = s.node(id)
+		return nil
+	})
+	return known, err
+}
+
 // Child returns the node of that name in a directory. ErrNotExist means that something
 // says so; before the tree has been listed for the first time it is ErrOffline.
 func (j *Journal) Child(parent dbfs.NodeID, name string) (dbfs.Node, error) {

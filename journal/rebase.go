@@ -148,6 +148,9 @@ func (r *rebase) edit(e *edit) error {
 	sight := r.j.see(&op, r.snapshot)
 	out := resolve(op, r.snapshot, r.env)
 	sight.tell(&out, r.snapshot)
+	if err := r.sound(&out); err != nil {
+		return err
+	}
 	for _, f := range out.follows {
 		r.follows[f.from] = f.to
 		r.looks.follow(f)
