@@ -80,6 +80,7 @@ type Daemon struct {
 	rate   rate
 	pins   *pins
 	ended  chan struct{} // closed by an Umount that has been answered
+	lost   chan struct{} // cap 1: there may be edits that cannot be sent any more
 
 	holds    sync.Mutex // guards lastHold, after a journal's own lock
 	lastHold uint64
@@ -98,7 +99,7 @@ type Daemon struct {
 func New(set Settings) (*Daemon, error) {
 	d := &Daemon{
 		set: set, log: set.Log, start: time.Now(),
-		spaces: make(map[dbfs.NamespaceID]*space), left: make(map[dbfs.NamespaceID]*space), ended: make(chan struct{}),
+		spaces: make(map[dbfs.NamespaceID]*space), left: make(map[dbfs.NamespaceID]*space), ended: make(chan struct{}), lost: make(chan struct{}, 1),
 	}
 	if err := d.build(); err != nil {
 		return nil, errors.Join(err, d.close())
@@ -173,6 +174,7 @@ func (d *Daemon) run(ctx context.Context, ready func()) error {
 	d.pins.start(work)
 	running.Go(func() { d.syncer.Run(work) })
 	running.Go(func() { d.tick(work) })
+	running.Go(func() { d.recoverLoop(work) })
 	if err := d.awaitRoot(ctx); err != nil {
 		return err
 	}

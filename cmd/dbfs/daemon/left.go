@@ -9,8 +9,9 @@ import (
 
 // A namespace that the account has no more, for a moment perhaps, is left: neither shown nor
 // synced. Its space stays as it is, because programs may still have files of it open, and
-// because its journal says which unsent bytes must be kept. After a restart it is still
-// left as long as edits of it are pending. If it comes back it goes on from there.
+// because its journal says which unsent bytes must be kept until they have been exported: see
+// recovered.go. After a restart it is still left as long as edits of it are pending. If it
+// comes back it goes on from there.
 
 // leave stops showing and syncing a namespace.
 func (d *Daemon) leave(sp *space) {

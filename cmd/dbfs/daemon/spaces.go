@@ -105,6 +105,7 @@ func (d *Daemon) setNamespaces(list []dbfs.Namespace) {
 			d.leave(sp)
 		}
 	}
+	poke(d.lost)
 	d.me.Namespaces, d.me.Left = list, d.leftList()
 	if err := d.keep(d.me); err != nil {
 		d.log.Error("the list of namespaces is not stored", "err", err)

@@ -126,6 +126,7 @@ func (d *Daemon) attention(st *control.Status, sync syncer.Status) {
 		})
 	}
 	d.heldAttention(st)
+	d.recoveredAttention(st)
 	if errors.Is(sync.Err, dbfs.ErrAuth) {
 		st.Attention = append(st.Attention, control.Attention{Kind: "error", Message: sync.Err.Error(), Command: "dbfs login"})
 	}

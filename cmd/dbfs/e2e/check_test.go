@@ -140,7 +140,7 @@ func (v *device) mustRest() {
 		v.t.Errorf("%s is left with %d edits and %d unsent bytes", v.name, st.Sync.Ops, st.Cache.Unsent)
 	}
 	for _, a := range st.Attention {
-		if a.Kind != "conflict" {
+		if a.Kind != "conflict" && a.Kind != "recovered" {
 			v.t.Errorf("%s wants attention: %s", v.name, a.Message)
 		}
 	}

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -356,6 +359,45 @@ func TestTakenOut(t *testing.T) {
 		as(carol, write("team/x", "y"), sent()),
 		as(alice, lacks("team"), sees("a", "alice's")),
 	)
+}
+
+// recoveredFrom is where unsent edits of a namespace are found.
+func recoveredFrom(namespace, path string) string {
+	return filepath.Join("Recovered from "+namespace+" "+time.Now().Format(time.DateOnly), path)
+}
+
+// Who is taken out, or made a reader, while edits of theirs are unsent finds these in their own
+// tree, on every device, once.
+func TestUnsentIsRecovered(t *testing.T) {
+	for _, role := range []dbfs.Role{dbfs.RoleNone, dbfs.RoleRead} {
+		large := noise(7, 9<<20)
+		after := as(alice, lacks("team"))
+		if role == dbfs.RoleRead {
+			after = as(alice, sees("team/x", "carol's"), lacks("team/new"), refused(unix.EROFS, "write", func(v *device) error { return os.WriteFile(v.at("team/x"), nil, 0o644) }))
+		}
+		story(t,
+			as(alice, write("own", "mine")),
+			shared("team", dbfs.RoleWrite),
+			as(carol, eventually("mount", isDir("team")), write("team/x", "x"), mkdir("team/d"), writeBytes("team/d/large", large)),
+			as(alice, sees("team/x", "x"), seesBytes("team/d/large", large)), synced(),
+			as(alice, offline(), write("team/x", "alice's"), write("team/new", "new"), patch("team/d/large", 5<<20, []byte("in the middle")), remove("own")),
+			as(carol, write("team/x", "carol's"), sent()),
+			member("team", role),
+			as(alice, online()),
+			as(bob, sees(recoveredFrom("team", "x"), "alice's"), sees(recoveredFrom("team", "new"), "new"),
+				seesBytes(recoveredFrom("team", "d/large"), slices.Concat(large[:5<<20], []byte("in the middle"), large[5<<20+13:])), lacks("own")),
+			after,
+			as(alice, stopped(), started(), sees(recoveredFrom("team", "new"), "new"), holds(recoveredFrom("team", ""), "d", "new", "x"),
+				must("say so", func(v *device) error {
+					if a := v.status().Attention; len(a) != 1 || a[0].Kind != "recovered" {
+						return fmt.Errorf("attention is called to %+v", a)
+					}
+					return nil
+				})),
+			as(bob, remove(recoveredFrom("team", "new")), sent()),
+			as(alice, lacks(recoveredFrom("team", "new")), stopped(), started(), lacks(recoveredFrom("team", "new"))),
+		)
+	}
 }
 
 func TestCacheDeletedByHand(t *testing.T) {
