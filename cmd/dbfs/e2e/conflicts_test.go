@@ -30,12 +30,26 @@ func clash(t *testing.T, one, two *drive, name, base, theirs, ours string) strin
 	two.m.run("resume", "--profile", two.profile)
 	two.sent()
 	two.shows(name, theirs)
-	list, err := two.control.Conflicts(within(t, patience))
-	if err != nil || len(list) != 1 {
-		t.Fatalf("%d conflicts, %v", len(list), err)
-	}
 	sameTrees(t, one, two)
-	return two.at(strings.TrimPrefix(list[0].Path, "/"))
+	one.conflicts(1) // which it knows by the name, from its index
+	return two.at(strings.TrimPrefix(two.conflicts(1)[0].Path, "/"))
+}
+
+// conflicts returns those that are listed, as soon as there are n.
+func (d *drive) conflicts(n int) []control.Conflict {
+	d.m.t.Helper()
+	var list []control.Conflict
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var err error
+		if list, err = d.control.Conflicts(within(d.m.t, patience)); err != nil {
+			d.m.t.Fatal(err)
+		}
+		if len(list) == n {
+			return list
+		}
+	}
+	d.m.t.Fatalf("%s lists %+v, want %d", d.profile, list, n)
+	return nil
 }
 
 // shows waits until a file holds a text.
@@ -49,26 +63,6 @@ func (d *drive) shows(name, want string) {
 		}
 	}
 	d.m.t.Fatalf("%s shows %q in %s, %v; want %q", d.profile, got, name, err, want)
-}
-
-// settledHere checks that no conflict is listed any more, on either drive.
-func settledHere(t *testing.T, drives ...*drive) {
-	t.Helper()
-	for _, d := range drives {
-		var list []control.Conflict
-		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-			var err error
-			if list, err = d.control.Conflicts(within(t, patience)); err != nil {
-				t.Fatal(err)
-			}
-			if len(list) == 0 {
-				break
-			}
-		}
-		if len(list) > 0 {
-			t.Errorf("%s still lists %+v", d.profile, list)
-		}
-	}
 }
 
 // Every way of resolving a conflict, on a real mount, as another device sees it afterwards.
@@ -86,7 +80,8 @@ func TestResolveConflicts(t *testing.T) {
 		one.shows(name, want)
 		two.shows(name, want)
 		sameTrees(t, one, two)
-		settledHere(t, one, two)
+		one.conflicts(0)
+		two.conflicts(0)
 		if names, err := os.ReadDir(two.mount()); err != nil || len(names) != files {
 			t.Errorf("%d files, %v, want %d: %v", len(names), err, files, names)
 		}
@@ -169,7 +164,8 @@ func TestResolvingLosesNothing(t *testing.T) {
 	m.run("conflicts", "resolve", path, "--ours")
 	two.sent()
 	one.shows("plan", "ours\n")
-	settledHere(t, one, two)
+	one.conflicts(0)
+	two.conflicts(0)
 	one.end()
 	two.end()
 }
