@@ -878,3 +878,32 @@ func TestFirstSyncIsOfWhatTheLastProcessSealed(t *testing.T) {
 		t.Errorf("still to be synced: %v", w.c.dirty)
 	}
 }
+
+// The bytes of a file are there under another file's name too: a new one that was saved as the
+// next version of an old one goes on as that, unsent or sent, with the network or without.
+func TestSameBytesUnderAnotherName(t *testing.T) {
+	for _, n := range sizes {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			w := newWorld(t, nil)
+			data := random(n)
+			w.make(file(1), random(n+7))
+			c := w.make(file(2), data)
+			here := func(when string) {
+				t.Helper()
+				w.store.setOffline(true)
+				if got, err := w.c.Residency(file(1), c); got != int64(n) || err != nil {
+					t.Errorf("%s: resident %d, %v, want %d", when, got, err, n)
+				}
+				w.reads(file(1), data)
+				w.store.setOffline(false)
+			}
+			here("unsent")
+			w.sent(file(2), c)
+			here("sent")
+			w.store.setOffline(true)
+			w.close()
+			w.open()
+			w.reads(file(1), data)
+		})
+	}
+}

@@ -274,6 +274,28 @@ func (c *Cache) resident(b *body, i int, ref dbfs.ChunkRef) (bool, error) {
 	if v, err := c.state.get(unsentKey(ref.ID)); v != nil || err != nil {
 		return v != nil, err
 	}
-	v, err := c.cache.get(looseKey(ref.ID))
-	return v != nil, err
+	if v, err := c.cache.get(looseKey(ref.ID)); v != nil || err != nil {
+		return v != nil, err
+	}
+	return c.residentElsewhere(ref)
+}
+
+// residentElsewhere reports whether a clean chunk is in the body of any file: one that was
+// saved under a new name, say, or copied.
+func (c *Cache) residentElsewhere(ref dbfs.ChunkRef) (bool, error) {
+	at, err := c.hints(ref.ID)
+	for _, at := range at {
+		b, err := c.acquire(at.file)
+		if err != nil {
+			return false, err
+		}
+		b.mu.RLock()
+		here := b.holds(at.i, ref.ID)
+		b.mu.RUnlock()
+		c.release(b)
+		if here {
+			return true, nil
+		}
+	}
+	return false, err
 }
