@@ -170,3 +170,27 @@ func TestSaveOfWhatIsBeingWritten(t *testing.T) {
 		t.Errorf("seen %q, want %q; notices %v", got, want, d.noticed)
 	}
 }
+
+// The history of a file goes on over a save.
+func TestSaveKeepsHistory(t *testing.T) {
+	h := newHost(t)
+	d := newDevice(t, h, 0, h.namespace(t), 1)
+	d.settle()
+	d.put("f", 1)
+	d.settle()
+	f := d.at("f")
+	for size := 2; size < 5; size++ {
+		d.put("tmp", size)
+		d.move("tmp", "f")
+		d.settle()
+	}
+	page, err := h.sessions[0].Revisions(t.Context(), d.ns, f.ID, 0, 0)
+	check(t, err)
+	var sizes []int64
+	for _, r := range page.Revisions {
+		sizes = append(sizes, r.Content.Size)
+	}
+	if got := fmt.Sprint(sizes); got != "[1 2 3 4]" {
+		t.Errorf("the file has had %s bytes, want 1 to 4", got)
+	}
+}
