@@ -48,7 +48,7 @@ func checkEntries(entries []dbfs.Entry) error {
 		if err := entries[i].Node.Check(); err != nil {
 			return fmt.Errorf("log entry %d: %w", entries[i].JID, errors.Join(err, dbfs.ErrCorrupt))
 		}
-		if i > 0 && entries[i].JID <= entries[i-1].JID {
+		if i > 0 && (entries[i].JID < entries[i-1].JID || entries[i].JID == entries[i-1].JID && entries[i-1].End) {
 			return fmt.Errorf("log entry %d after %d: %w", entries[i].JID, entries[i-1].JID, dbfs.ErrCorrupt)
 		}
 	}

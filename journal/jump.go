@@ -19,7 +19,8 @@ import (
 func (j *Journal) Jump(nodes []dbfs.Node, next dbfs.Cursor, head dbfs.JID) error {
 	entries := make([]dbfs.Entry, len(nodes))
 	for i, n := range nodes {
-		entries[i] = dbfs.Entry{JID: n.Last, Time: n.CTime, Type: dbfs.OpWrite, End: true, Node: n} // a write at worst
+		last := i == len(nodes)-1 || nodes[i+1].Last > n.Last                                       // of those that one entry changed: a tree goes at once
+		entries[i] = dbfs.Entry{JID: n.Last, Time: n.CTime, Type: dbfs.OpWrite, End: last, Node: n} // a write at worst
 	}
 	if err := checkEntries(entries); err != nil {
 		return err

@@ -179,6 +179,9 @@ func farBehind(t *testing.T, w World) {
 	p.must(mkdir("d", "", "d"), create("f", "d", "f", content(1, 1)), mkdir("gone", "", "gone"))
 	q.must(mkdir("own", "", "own"))
 	p.must(remove("gone", dbfs.Revs{Place: 3}), move("f", 2, "", "f"))
+	p.must(mkdir("tree", "", "tree"), create("leaf", "tree", "1", nil), create("twig", "tree", "2", nil), mkdir("branch", "tree", "3"))
+	p.must(removeTree("tree", 7, 10))
+	trees := []dbfs.NodeID{id("tree"), id("leaf"), id("twig"), id("branch")}
 	const each, batches = 500, 9
 	arev := dbfs.JID(1)
 	for range batches {
@@ -208,6 +211,9 @@ func farBehind(t *testing.T, w World) {
 				if nodes[e.Node.ID].Last < e.JID {
 					nodes[e.Node.ID] = e.Node
 				}
+				for _, id := range e.Below {
+					nodes[id] = e.Buried(nodes[id])
+				}
 			}
 			if at = page.Next; !page.More {
 				break
@@ -221,8 +227,13 @@ func farBehind(t *testing.T, w World) {
 	compare := func(what string, nodes map[dbfs.NodeID]dbfs.Node) {
 		t.Helper()
 		tree := wholeTree(t, p, p.ns, 0)
-		if len(nodes) != len(tree)+1 || !nodes[id("gone")].Deleted {
-			t.Errorf("%s: %d nodes, the tree has %d and there is a deleted one", what, len(nodes), len(tree))
+		if len(nodes) != len(tree)+1+len(trees) || !nodes[id("gone")].Deleted {
+			t.Errorf("%s: %d nodes, the tree has %d and there are %d deleted ones", what, len(nodes), len(tree), 1+len(trees))
+		}
+		for _, id := range trees {
+			if n := nodes[id]; !n.Deleted || n.Last != 11 {
+				t.Errorf("%s: node %s that went with a tree is %+v", what, id, n)
+			}
 		}
 		for id, n := range tree {
 			if got := nodes[id]; got.Last != n.Last || got.Parent != n.Parent || got.Attr.Mode != n.Attr.Mode {

@@ -222,19 +222,35 @@ func readState(tx ReadTx, head Head, after dbfs.JID, limit int) (dbfs.LogPage, e
 		State: true, Entries: []dbfs.Entry{}, Nodes: []dbfs.Node{}, Next: dbfs.Cursor{Epoch: head.Epoch, JID: head.JID}, Head: head.JID,
 	}
 	for weight := 0; ; {
-		step, err := tx.Changed(after, pageStep)
+		step, err := changedTogether(tx, after)
 		if err != nil || len(step) == 0 {
 			return p, err
 		}
-		for _, n := range step {
+		for i, n := range step {
 			p.Nodes, after = append(p.Nodes, n), n.Last
 			weight += nodeWeight(&n)
-			if (len(p.Nodes) >= limit || weight >= pageWeight) && after < head.JID {
+			whole := i == len(step)-1 || step[i+1].Last > after
+			if whole && (len(p.Nodes) >= limit || weight >= pageWeight) && after < head.JID {
 				p.Next.JID, p.More = after, true
 				return p, nil
 			}
 		}
 	}
+}
+
+// changedTogether returns the next nodes in the order of their last changes. Those that one
+// entry changed, a tree that was deleted, are all among them or none is.
+func changedTogether(tx ReadTx, after dbfs.JID) ([]dbfs.Node, error) {
+	const step = dbfs.MaxTreeNodes + pageStep
+	nodes, err := tx.Changed(after, step)
+	if err != nil || len(nodes) < step {
+		return nodes, err
+	}
+	whole := len(nodes) - 1
+	for whole > 0 && nodes[whole-1].Last == nodes[whole].Last {
+		whole--
+	}
+	return nodes[:whole], nil
 }
 
 // readBatches returns whole batches until there are limit entries or they weigh enough.
