@@ -1,6 +1,10 @@
 package journal
 
-import "github.com/dbfs/dbfs"
+import (
+	"slices"
+
+	"github.com/dbfs/dbfs"
+)
 
 // A Cell is one case of reconciling: what was to be done here, what others have done, and what
 // came of it. The protocol has tables of them. A simulation counts which ones it met.
@@ -105,14 +109,19 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 	if op.Type == dbfs.OpDelete && n.Kind.IsDir() && s.hasChild(n.ID) {
 		g.met = append(g.met, RemoteChild)
 	}
-	if op.Type == dbfs.OpDeleteTree && changedBelow(s, op) {
-		g.met = append(g.met, RemoteBelow)
+	if op.Type == dbfs.OpDeleteTree {
+		g.met = g.below(s, op)
 	}
 	if op.Type == dbfs.OpMove && n.Kind.IsDir() && below(s, op.Parent, op.Node) {
 		g.met = append(g.met, RemoteCycle)
 	}
 	if op.Replace != nil {
 		g.prey = g.remotes(s, op.Replace.Node, op.Replace.Base)
+		// It may stand elsewhere because an exchange that was to bring it there is off.
+		v, ok := s.node(op.Replace.Node)
+		if op.Type == dbfs.OpMove && ok && !v.Deleted && !holds(v, place{op.Parent, op.Name}) && !slices.Contains(g.prey, RemoteMove) {
+			g.prey = append(g.prey, RemoteMove)
+		}
 	}
 	if op.Type == dbfs.OpExchange {
 		if m, ok := s.node(op.Replace.Node); ok && (below(s, m.Parent, op.Node) || below(s, n.Parent, m.ID)) {
@@ -129,6 +138,20 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 		}
 	}
 	return g
+}
+
+// below says what others have done to a tree that is to be deleted.
+func (g *sight) below(s *snapshot, op *dbfs.Op) []Remote {
+	all := g.met
+	for _, id := range op.Below {
+		if n, ok := s.node(id); ok && n.Revs.Attr > op.Seen && n.Revs.Attr != dbfs.SelfRev && !slices.Contains(all, RemoteSetAttr) {
+			all = append(all, RemoteSetAttr)
+		}
+	}
+	if changedBelow(s, op) {
+		all = append(all, RemoteBelow)
+	}
+	return all
 }
 
 // changedBelow reports whether others have done something to a tree that its deletion has not
