@@ -373,7 +373,7 @@ func TestUnsentIsRecovered(t *testing.T) {
 		large := noise(7, 9<<20)
 		after := as(alice, lacks("team"))
 		if role == dbfs.RoleRead {
-			after = as(alice, sees("team/x", "carol's"), lacks("team/new"), refused(unix.EROFS, "write", func(v *device) error { return os.WriteFile(v.at("team/x"), nil, 0o644) }))
+			after = as(alice, sees("team/x", "x"), sees("team/other", "carol's"), lacks("team/new"), refused(unix.EROFS, "write", func(v *device) error { return os.WriteFile(v.at("team/x"), nil, 0o644) }))
 		}
 		story(t,
 			as(alice, write("own", "mine")),
@@ -381,7 +381,7 @@ func TestUnsentIsRecovered(t *testing.T) {
 			as(carol, eventually("mount", isDir("team")), write("team/x", "x"), mkdir("team/d"), writeBytes("team/d/large", large)),
 			as(alice, sees("team/x", "x"), seesBytes("team/d/large", large)), synced(),
 			as(alice, offline(), write("team/x", "alice's"), write("team/new", "new"), patch("team/d/large", 5<<20, []byte("in the middle")), remove("own")),
-			as(carol, write("team/x", "carol's"), sent()),
+			as(carol, write("team/other", "carol's"), sent()),
 			member("team", role),
 			as(alice, online()),
 			as(bob, sees(recoveredFrom("team", "x"), "alice's"), sees(recoveredFrom("team", "new"), "new"),
