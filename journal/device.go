@@ -15,6 +15,14 @@ func firstNumbers(st *logState, millis int64) {
 	st.ops, st.seq = uint64(max(millis, 1)), uint64(max(millis, 1))
 }
 
+// countOn makes the counts go on at the time, too, each time that a journal is read. The database
+// may be an older copy of itself: then the numbers that follow in it have been used since, and
+// the log may show them for other edits.
+func (j *Journal) countOn() {
+	millis := uint64(max(j.cfg.Clock().UnixMilli(), 1))
+	j.nextN, j.st.seq = max(j.st.ops, millis), max(j.st.seq, millis)
+}
+
 // stampEdits makes pending edits this device's that were made as another one, before the user
 // logged in anew. A batch that was in flight is forgotten: if the server has it, reconciling
 // finds its edits done.

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -113,4 +115,60 @@ func (d *device) sizes() string {
 		b.WriteByte('\n')
 	})
 	return b.String()
+}
+
+// copyOf returns a database with the same rows.
+func copyOf(t testing.TB, kv dbfs.KV) dbfs.KV {
+	other := cache.NewMemKV()
+	check(t, kv.View(func(from dbfs.Txn) error {
+		return other.Update(func(to dbfs.Txn) error {
+			var bad error
+			err := from.Scan(nil, nil, func(k, v []byte) bool {
+				bad = to.Set(bytes.Clone(k), bytes.Clone(v))
+				return bad == nil
+			})
+			return errors.Join(err, bad)
+		})
+	}))
+	return other
+}
+
+// A database that is an older copy of itself knows nothing of the edits that were made since.
+// What is edited now is not taken for one of them, though it is the same device's.
+func TestOldCopyOfTheDatabase(t *testing.T) {
+	for _, online := range []bool{true, false} {
+		h := newHost(t)
+		ns := h.namespace(t)
+		alice, other := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+		alice.settle()
+		alice.put("a", 1)
+		alice.put("b", 1)
+		alice.settle()
+		old := copyOf(t, alice.kv)
+		alice.open() // goes on with the numbers that the copy's next start would, too
+		for size := 2; size < 6; size++ {
+			alice.put("a", size)
+			alice.put("b", size)
+			alice.settle()
+		}
+		alice.kv, alice.later = &failingKV{KV: old, left: -1}, time.Minute
+		alice.open()
+		if online {
+			alice.settle()
+		}
+		alice.put("a", 100)
+		alice.put("b", 101)
+		alice.settle()
+		other.settle()
+		alice.settle()
+		got := other.sizes()
+		for _, size := range []string{" 100\n", " 101\n"} {
+			if !strings.Contains(got, size) {
+				t.Errorf("online %t: what was written over the old copy is lost; there is\n%s", online, got)
+			}
+		}
+		if got != alice.sizes() {
+			t.Errorf("online %t: one sees\n%sthe other\n%s", online, got, alice.sizes())
+		}
+	}
 }

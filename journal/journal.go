@@ -185,7 +185,8 @@ func (j *Journal) load() error {
 		if j.st, err = j.log.state(txn); err != nil {
 			return err
 		}
-		j.nextN, j.log.gen = j.st.ops, j.st.gen
+		j.log.gen = j.st.gen
+		j.countOn()
 		if err := j.loadEdits(txn); err != nil {
 			return err
 		}

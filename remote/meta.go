@@ -15,6 +15,7 @@ var (
 	_ dbfs.Notifier = (*Client)(nil)
 	_ Sharing       = (*Client)(nil)
 	_ Collecting    = (*Client)(nil)
+	_ Starting      = (*Client)(nil)
 )
 
 // Login makes a device of the account that the token logs in, and a token for it. The
@@ -25,6 +26,15 @@ func (c *Client) Login(ctx context.Context, accountToken, deviceName string, aga
 	err := c.call(ctx, http.MethodPost, "/v1/login", LoginRequest{Token: accountToken, Name: deviceName, Device: again}, &l)
 	if err == nil && (l.Device == 0 || l.Token == "") {
 		err = fmt.Errorf("%w: the server logged in no device", dbfs.ErrCorrupt)
+	}
+	return l, err
+}
+
+// Start is Starting's.
+func (c *Client) Start(ctx context.Context, last, now string) (Login, error) {
+	l, err := ask[Login](ctx, c, http.MethodPost, "/v1/start", StartRequest{Last: last, Now: now})
+	if err == nil && (l.Device == 0) != (l.Token == "") {
+		err = fmt.Errorf("%w: the server made half a device", dbfs.ErrCorrupt)
 	}
 	return l, err
 }

@@ -45,6 +45,23 @@ type Sharing interface {
 	Leave(ctx context.Context, ns dbfs.NamespaceID) error
 }
 
+// Starting is how a device says that its daemon starts. Client and server.Session are the two
+// implementations.
+type Starting interface {
+	// Start tells the server of a start, by names that are never used twice, before anything
+	// else is done with it. last is the start before, as the device's own database has it ("":
+	// there was none). If the server heard of another one since, this database is a copy of
+	// another one, or an older state of its own, and must not go on under the same id: then the
+	// answer is a new device to go on as. The zero Login: all is well. It may be asked again.
+	Start(ctx context.Context, last, now string) (Login, error)
+}
+
+// StartRequest is POST /v1/start.
+type StartRequest struct {
+	Last string `json:"last,omitempty"`
+	Now  string `json:"now"`
+}
+
 // Me is whom a token speaks for.
 type Me struct {
 	Account dbfs.AccountID   `json:"account"`

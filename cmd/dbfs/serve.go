@@ -27,6 +27,7 @@ type serveFlags struct {
 	listen, data, blocks string
 	cert, key            string
 	insecure             bool
+	restored             bool
 	keep, collect        span
 	versions             int
 	logLevel             string
@@ -42,7 +43,9 @@ func serveCommand(t *tool) *cobra.Command {
 			"AWS_SECRET_ACCESS_KEY, ~/.aws, the instance's role. The first start makes the account \"admin\" and\n" +
 			"prints its token, which is kept in DIR/admin.token.\n\n" +
 			"Without TLS a server listens on this machine only, unless --insecure says that something in\n" +
-			"front of it takes care of that.",
+			"front of it takes care of that.\n\n" +
+			"After the database was brought back from a backup, start once with --restored: clients then notice that\n" +
+			"what they saw since is gone, and reconcile with what there is.",
 		Example: "  dbfs serve --data /srv/dbfs\n" +
 			"  dbfs serve --data /srv/dbfs --listen :443 --tls-cert cert.pem --tls-key key.pem --blocks s3://bucket/dbfs?region=eu-central-1\n" +
 			"  dbfs serve --data /srv/dbfs --blocks 's3://bucket?endpoint=http://127.0.0.1:9000&path_style=true'",
@@ -62,6 +65,7 @@ func serveCommand(t *tool) *cobra.Command {
 	f.Var(&flags.keep, "keep", "for how long the versions that a file had are kept")
 	f.IntVar(&flags.versions, "keep-versions", flags.versions, "how many of them for each file, at most")
 	f.Var(&flags.collect, "collect", "how often garbage is collected; 0: only by dbfs admin gc")
+	f.BoolVar(&flags.restored, "restored", false, "the database in DIR was brought back from a backup; for one start")
 	f.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
@@ -70,7 +74,8 @@ func (flags serveFlags) options() host.Options {
 	// Where a flag says zero, the option's zero means something else.
 	return host.Options{
 		Blocks: flags.blocks, Collect: cmp.Or(time.Duration(flags.collect), -1),
-		Keep: cmp.Or(time.Duration(flags.keep), -1), Versions: cmp.Or(flags.versions, -1),
+		Restored: flags.restored,
+		Keep:     cmp.Or(time.Duration(flags.keep), -1), Versions: cmp.Or(flags.versions, -1),
 	}
 }
 
@@ -79,6 +84,8 @@ type serveReply struct {
 	URL        string `json:"url"`
 	AdminToken string `json:"admin_token,omitempty"` // until somebody has logged in with it
 	PID        int    `json:"pid"`
+
+	Restored *host.Restoration `json:"restored,omitempty"` // what --restored did
 }
 
 func (t *tool) serveCmd(ctx context.Context, flags serveFlags) error {
@@ -116,7 +123,11 @@ func (t *tool) announce(ls *host.Server, ln net.Listener, flags serveFlags, data
 	}
 	url := baseURL(ln.Addr(), flags.cert != "")
 	if t.json {
-		return t.lineJSON(serveReply{url, ls.Token, os.Getpid()})
+		return t.lineJSON(serveReply{url, ls.Token, os.Getpid(), ls.Restoration})
+	}
+	if r := ls.Restoration; r != nil {
+		t.printf("restored: %s go on under epoch %d, and clients list them anew; %s may go on as they are; of %s %d are missing\n"+
+			"  leave out --restored from now on\n", count(int64(r.Namespaces), "namespace"), r.Epoch, count(int64(r.Devices), "device"), count(int64(r.Chunks), "chunk"), r.Missing)
 	}
 	t.printf("serving at %s\n", url)
 	if ls.Token != "" {

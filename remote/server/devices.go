@@ -27,6 +27,7 @@ type deviceRow struct {
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"`
 	Revoked bool      `json:"revoked,omitempty"`
+	Start   string    `json:"start,omitempty"` // the last one of its daemon; empty: whichever comes
 }
 
 func tokenKey(h tokenHash) []byte { return append(rowKey('t'), h[:]...) }
@@ -100,7 +101,7 @@ func (s *Server) putDevice(ctx context.Context, l *remote.Login, req remote.Logi
 		if created.IsZero() {
 			created = now
 		}
-		*d = deviceRow{Name: name, Token: hash, Created: created}
+		*d = deviceRow{Name: name, Token: hash, Created: created, Start: d.Start}
 		if s.opts.TokenLife > 0 {
 			d.Expires = now.Add(s.opts.TokenLife)
 		}
@@ -160,5 +161,36 @@ func (se *Session) RevokeDevice(ctx context.Context, id dbfs.DeviceID) error {
 	})
 	return err
 }
+
+// Start is remote.Starting's. Only one daemon goes on from where a device's last start was: the
+// one whose state remembers it.
+func (se *Session) Start(ctx context.Context, last, now string) (remote.Login, error) {
+	if now == "" || len(now) > maxStart || len(last) > maxStart {
+		return remote.Login{}, fmt.Errorf("%w: starts %q and %q", dbfs.ErrInvalid, last, now)
+	}
+	copied := false
+	d, err := changeRow(ctx, se.s, TableDevice, "device", deviceKey(se.account, se.device), func(d *deviceRow) error {
+		if copied = d.Start != "" && d.Start != last && d.Start != now; !copied {
+			d.Start = now
+		}
+		return nil
+	})
+	if err != nil || !copied {
+		return remote.Login{}, err
+	}
+	a, err := se.s.account(ctx, se.account)
+	if err != nil {
+		return remote.Login{}, err
+	}
+	l := remote.Login{Device: dbfs.DeviceID(dbfs.RandomID()), Token: newToken(devicePrefix), Account: a.ID, Name: a.Name}
+	if err := se.s.putDevice(ctx, &l, remote.LoginRequest{Name: d.Name}); err != nil {
+		return remote.Login{}, err
+	}
+	se.s.opts.Log.Warn("a device came back with an older state, or as a copy; it goes on as a new one", "account", a.Name, "device", se.device, "new", l.Device)
+	return l, nil
+}
+
+// maxStart bounds the names of starts, in bytes.
+const maxStart = 64
 
 func (se *Session) Logout(ctx context.Context) error { return se.RevokeDevice(ctx, se.device) }

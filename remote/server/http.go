@@ -132,6 +132,9 @@ func (s *Server) sharingRoutes(mux *http.ServeMux) {
 		}
 		return none{}, se.RevokeDevice(r.Context(), id)
 	})
+	handle(s, mux, "POST /v1/start", smallBody, func(se *Session, r *http.Request, req remote.StartRequest) (any, error) {
+		return se.Start(r.Context(), req.Last, req.Now)
+	})
 	handle(s, mux, "POST /v1/logout", 0, func(se *Session, r *http.Request, _ none) (any, error) {
 		return none{}, se.Logout(r.Context())
 	})

@@ -16,6 +16,7 @@ var (
 	_ dbfs.Notifier     = (*Session)(nil)
 	_ remote.Sharing    = (*Session)(nil)
 	_ remote.Collecting = (*Session)(nil)
+	_ remote.Starting   = (*Session)(nil)
 )
 
 // Commit is dbfs.Meta's.

@@ -33,6 +33,8 @@ type Server struct {
 	*server.Server
 	Token string // of the first administrator, until somebody has logged in with it; then ""
 
+	Restoration *server.Restoration // what was done because of Options.Restored; nil without it
+
 	store   server.Store
 	objects closer
 	stop    context.CancelFunc // ends the sweeps and collections
@@ -40,6 +42,9 @@ type Server struct {
 }
 
 type closer interface{ Close() error }
+
+// Restoration is what was done after a database was brought back from a copy.
+type Restoration = server.Restoration
 
 // Options say how a server is kept; the zero value is right for a small one.
 type Options struct {
@@ -49,6 +54,7 @@ type Options struct {
 
 	Keep     time.Duration // of the contents that files had; 0: 30 days, less: none
 	Versions int           // of them for each file; 0: 100, less: none
+	Restored bool          // the database was brought back from a copy: see server.Server.Restored
 	Collect  time.Duration // how often garbage is collected; 0: daily, less: only when asked to
 }
 
@@ -69,6 +75,10 @@ func Open(ctx context.Context, data string, opts Options, log *slog.Logger) (*Se
 	ls.objects, _ = objects.(closer)
 	if ls.Server, err = server.New(store, objects, server.Options{Log: log, Keep: server.Retention{Contents: opts.Keep, Versions: opts.Versions}}); err == nil {
 		ls.Token, _, err = ls.Bootstrap(ctx)
+	}
+	if err == nil && opts.Restored {
+		ls.Restoration = new(Restoration)
+		*ls.Restoration, err = ls.Restored(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close(), closeObjects(objects))
