@@ -18,6 +18,7 @@ import (
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 	"github.com/dbfs/dbfs/cmd/dbfs/daemon"
+	"github.com/dbfs/dbfs/remote"
 )
 
 // drive is what "dbfs mount" runs: a client built from its settings.
@@ -262,6 +263,11 @@ func (t *tool) chooseServer(s *daemon.Settings, asked string) error {
 		return t.notLoggedIn(saved.Server)
 	default:
 		s.Server, s.Token, s.Login, s.Device = saved.Server, saved.Token, saved.Device, saved.Name
+		s.Renewed = func(l remote.Login) error {
+			renewed := saved
+			renewed.Device, renewed.Token = l.Device, l.Token
+			return renewed.write(t.places.token(t.profile))
+		}
 	}
 	return nil
 }

@@ -208,6 +208,21 @@ func TestServerKeepsItsDataAndItsLock(t *testing.T) {
 	}
 }
 
+func TestServeRestored(t *testing.T) {
+	data := filepath.Join(tempDir(t), "data")
+	t.Run("first start", func(t *testing.T) {
+		if srv := startServer(t, data); srv.Restored != nil {
+			t.Errorf("restored without being told to: %+v", srv.Restored)
+		}
+	})
+	t.Run("restored", func(t *testing.T) {
+		srv := startServer(t, data, "--restored")
+		if r := srv.Restored; r == nil || r.Namespaces != 1 || r.Epoch < 1_000_000 || r.Missing != 0 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 func TestServeRefuses(t *testing.T) {
 	data := filepath.Join(tempDir(t), "data")
 	tests := []struct {

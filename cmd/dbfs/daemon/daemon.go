@@ -27,6 +27,7 @@ import (
 	"github.com/dbfs/dbfs/cache"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 	"github.com/dbfs/dbfs/fs"
+	"github.com/dbfs/dbfs/remote"
 	"github.com/dbfs/dbfs/remote/syncer"
 )
 
@@ -44,7 +45,12 @@ type Settings struct {
 	Server string // base URL, or Embedded; the rest of this block is of the login there
 	Token  string
 	Login  dbfs.DeviceID // who this device is at Server; 0 for Embedded
-	Device string        // what this device is called, in conflicted copies too
+
+	// Renewed keeps the login of a new device, which the next start is given, when this state
+	// turns out to be a copy of another one.
+	Renewed func(remote.Login) error
+
+	Device string // what this device is called, in conflicted copies too
 
 	CacheSize  int64 // bytes of clean data
 	UnsentSize int64 // bytes of unsent data

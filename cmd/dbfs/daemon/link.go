@@ -24,7 +24,8 @@ type link struct {
 	history  dbfs.History
 	devices  func(ctx context.Context) ([]remote.Device, error)
 	me       func(ctx context.Context) (remote.Me, error)
-	handler  http.Handler // the server's API, as this device
+	login    dbfs.DeviceID // who this device is at the server; 0: embedded
+	handler  http.Handler  // the server's API, as this device
 	closers  []func() error
 }
 
@@ -45,11 +46,30 @@ func openLink(set Settings, kv dbfs.KV) (*link, error) {
 		return nil, fmt.Errorf("server %q: %w", set.Server, dbfs.ErrInvalid)
 	}
 	client := remote.NewClient(set.Server, set.Token, nil)
+	start, err := newStarter(kv, client.Start, func(l remote.Login) error {
+		if set.Renewed == nil {
+			return nil
+		}
+		return set.Renewed(l)
+	})
+	if err != nil {
+		return nil, err
+	}
+	other, err := start.begin()
+	if err != nil {
+		return nil, err
+	}
+	if other != nil {
+		set.Log.Warn("the state in this directory is an older one of this device, or a copy; it goes on as a new device", "device", other.Device, "was", set.Login)
+		set.Token, set.Login = other.Token, other.Device
+		return openLink(set, kv)
+	}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(base)
 		r.Out.Header.Set("Authorization", "Bearer "+set.Token)
 	}}
-	return &link{meta: client, notifier: client, chunks: remote.NewChunks(client, nil), history: client, devices: client.Devices, me: client.Me, handler: proxy}, nil
+	meta := started{client, client, start.ensure}
+	return &link{meta: meta, notifier: meta, login: set.Login, chunks: remote.NewChunks(client, nil), history: client, devices: client.Devices, me: client.Me, handler: proxy}, nil
 }
 
 // embed starts the server within this process, on directories below the state directory.
@@ -136,8 +156,8 @@ func (d *Daemon) whoAmI() (identity, error) {
 		if me.Server != d.set.Server {
 			return me, fmt.Errorf("%w: %s holds the state of a drive at %s, not at %s; use another profile", dbfs.ErrInvalid, d.set.State, me.Server, d.set.Server)
 		}
-		if d.set.Login != 0 && d.set.Login != me.Device { // logged out, and in again as another device
-			me.Device = d.set.Login
+		if l := d.link.login; l != 0 && l != me.Device { // logged out, and in again as another device, or a copy
+			me.Device = l
 			return me, d.keep(me)
 		}
 		return me, nil
