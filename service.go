@@ -52,7 +52,7 @@ type RevisionPage struct {
 // A LogPage is a run of entries. Next is the cursor after them.
 //
 // Of a page with State there are no entries, but the nodes that were changed last after the
-// cursor and up to Next, deleted ones too, in order of Last. They are of the moment of that
+// cursor and up to Next, deleted ones too, in order of Last, and of id where that is the same. They are of the moment of that
 // page: a node may already be in a directory that a later page brings, so the tree is whole
 // again only at Head. Next need not be at the end of a batch then.
 type LogPage struct {

@@ -19,11 +19,12 @@ import (
 func (j *Journal) Jump(nodes []dbfs.Node, next dbfs.Cursor, head dbfs.JID) error {
 	entries := make([]dbfs.Entry, len(nodes))
 	for i, n := range nodes {
-		last := i == len(nodes)-1 || nodes[i+1].Last > n.Last                                       // of those that one entry changed: a tree goes at once
-		entries[i] = dbfs.Entry{JID: n.Last, Time: n.CTime, Type: dbfs.OpWrite, End: last, Node: n} // a write at worst
-	}
-	if err := checkEntries(entries); err != nil {
-		return err
+		if err := n.Check(); err != nil || i > 0 && n.Last < nodes[i-1].Last {
+			return fmt.Errorf("node %s, changed at %d: %w", n.ID, n.Last, errors.Join(err, dbfs.ErrCorrupt))
+		}
+		// A write at worst. What one entry did to several nodes stays together.
+		end := i == len(nodes)-1 || nodes[i+1].Last > n.Last
+		entries[i] = dbfs.Entry{JID: n.Last, Time: n.CTime, Type: dbfs.OpWrite, End: end, Node: n}
 	}
 	if err := j.measureLog(entries); err != nil {
 		return err

@@ -175,8 +175,7 @@ func checkStatePage(after dbfs.Cursor, p *dbfs.LogPage) error {
 	last := after.JID
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
-		// Those that went with a tree were all changed by one entry, and are on one page.
-		if n.Last < last || n.Last == last && (i == 0 || !n.Deleted || !p.Nodes[i-1].Deleted) {
+		if n.Last < last || n.Last == last && (i == 0 || bytes.Compare(n.ID[:], p.Nodes[i-1].ID[:]) <= 0) {
 			return fmt.Errorf("%w: node %s, changed at %d, comes after %d", dbfs.ErrCorrupt, n.ID, n.Last, last)
 		}
 		if err := checkNode(n); err != nil {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -174,13 +173,13 @@ func (t keyTx) DelNode(id dbfs.NodeID) error {
 	return t.txn.Delete(t.nodeKey(id))
 }
 
-func (t keyTx) Changed(after dbfs.JID, limit int) ([]dbfs.Node, error) {
-	prefix, beyond := t.key('l', 0), dbfs.NodeID(bytes.Repeat([]byte{0xff}, 16))
+func (t keyTx) Changed(after dbfs.JID, id dbfs.NodeID, limit int) ([]dbfs.Node, error) {
+	prefix := t.key('l', 0)
 	type change struct {
 		id   dbfs.NodeID
 		last dbfs.JID
 	}
-	changes, err := scan(t.txn, prefix, t.lastKey(after, beyond), limit, func(k, _ []byte) (change, error) {
+	changes, err := scan(t.txn, prefix, t.lastKey(after, id), limit, func(k, _ []byte) (change, error) {
 		if k = k[len(prefix):]; len(k) != 24 {
 			return change{}, fmt.Errorf("%w: last change under a key of %d bytes", dbfs.ErrCorrupt, len(k))
 		}

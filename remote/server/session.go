@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -217,41 +218,30 @@ func wantsNodes(tx ReadTx, head Head, reader dbfs.DeviceID, after dbfs.JID) (boo
 	return own.Last <= after, err
 }
 
-// readState returns nodes in the order in which they were changed last.
+// lastNode comes after every id.
+var lastNode = dbfs.NodeID(bytes.Repeat([]byte{0xff}, 16))
+
+// readState returns nodes in the order in which they were changed last. Those that one entry
+// changed stay together, or the cursor would go past some of them.
 func readState(tx ReadTx, head Head, after dbfs.JID, limit int) (dbfs.LogPage, error) {
 	p := dbfs.LogPage{
 		State: true, Entries: []dbfs.Entry{}, Nodes: []dbfs.Node{}, Next: dbfs.Cursor{Epoch: head.Epoch, JID: head.JID}, Head: head.JID,
 	}
+	at := lastNode
 	for weight := 0; ; {
-		step, err := changedTogether(tx, after)
+		step, err := tx.Changed(after, at, pageStep)
 		if err != nil || len(step) == 0 {
 			return p, err
 		}
-		for i, n := range step {
-			p.Nodes, after = append(p.Nodes, n), n.Last
-			weight += nodeWeight(&n)
-			whole := i == len(step)-1 || step[i+1].Last > after
-			if whole && (len(p.Nodes) >= limit || weight >= pageWeight) && after < head.JID {
+		for _, n := range step {
+			if (len(p.Nodes) >= limit || weight >= pageWeight) && n.Last > after {
 				p.Next.JID, p.More = after, true
 				return p, nil
 			}
+			p.Nodes, after, at = append(p.Nodes, n), n.Last, n.ID
+			weight += nodeWeight(&n)
 		}
 	}
-}
-
-// changedTogether returns the next nodes in the order of their last changes. Those that one
-// entry changed, a tree that was deleted, are all among them or none is.
-func changedTogether(tx ReadTx, after dbfs.JID) ([]dbfs.Node, error) {
-	const step = dbfs.MaxTreeNodes + pageStep
-	nodes, err := tx.Changed(after, step)
-	if err != nil || len(nodes) < step {
-		return nodes, err
-	}
-	whole := len(nodes) - 1
-	for whole > 0 && nodes[whole-1].Last == nodes[whole].Last {
-		whole--
-	}
-	return nodes[:whole], nil
 }
 
 // readBatches returns whole batches until there are limit entries or they weigh enough.

@@ -43,9 +43,9 @@ type ReadTx interface {
 	Nodes(after dbfs.NodeID, limit int) ([]dbfs.Node, error)               // in order of id, also deleted ones; never the root
 	Device(dev dbfs.DeviceID) (DeviceState, error)
 
-	// Changed returns nodes whose last change came after a place in the log, in order of
-	// that, also deleted ones and the root.
-	Changed(after dbfs.JID, limit int) ([]dbfs.Node, error)
+	// Changed returns nodes, also deleted ones and the root, in order of their last change, and
+	// of id where one entry changed several: those that come after a change and an id in it.
+	Changed(after dbfs.JID, id dbfs.NodeID, limit int) ([]dbfs.Node, error)
 
 	// Revision returns a content that a file had; Revisions those of one file, AllRevisions
 	// those of that file and of the files after it, each in order of node and revision.

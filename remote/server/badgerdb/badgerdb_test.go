@@ -154,7 +154,7 @@ func TestUpgrade(t *testing.T) {
 		s = open(t, dir)
 		for ns := dbfs.NamespaceID(1); ns <= 2; ns++ {
 			err := s.View(ctx, ns, func(tx server.ReadTx) error {
-				list, err := tx.Changed(0, 2*nodes)
+				list, err := tx.Changed(0, dbfs.NodeID{0xff}, 2*nodes)
 				if len(list) != nodes || list[0].Last != 1 || list[nodes-1].Last != nodes {
 					t.Errorf("%s: %d nodes in order, want %d", when, len(list), nodes)
 				}

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -256,6 +257,7 @@ func lastChanges(t *testing.T, s server.Store) {
 		return dbfs.Node{ID: id(node), Name: "x", Kind: dbfs.KindDir, Last: last, Deleted: node%2 == 1}
 	}
 	root := dbfs.Node{Kind: dbfs.KindDir}
+	last := dbfs.NodeID(bytes.Repeat([]byte{0xff}, 16))
 	var want []dbfs.Node
 	update(t, s, nsA, func(tx server.Tx) error {
 		want = nil
@@ -269,29 +271,38 @@ func lastChanges(t *testing.T, s server.Store) {
 				want = append(want, node)
 			}
 		}
-		must(t, "own writes", want[40:])(tx.Changed(n-10, 100))
+		must(t, "own writes", want[40:])(tx.Changed(n-10, last, 100))
 		return err
 	})
 	view(t, s, nsA, func(tx server.ReadTx) {
 		var got []dbfs.Node
-		for after := dbfs.JID(0); ; {
-			page, err := tx.Changed(after, 7)
+		for after, at := dbfs.JID(0), last; ; {
+			page, err := tx.Changed(after, at, 7)
 			if err != nil || len(page) > 7 {
 				t.Fatalf("changed after %d: %d, %v", after, len(page), err)
 			}
 			if len(page) == 0 {
 				break
 			}
-			got, after = append(got, page...), page[len(page)-1].Last
+			got = append(got, page...)
+			after, at = page[len(page)-1].Last, page[len(page)-1].ID
 		}
 		must(t, "all", want)(got, nil)
-		must[[]dbfs.Node](t, "after the last", nil)(tx.Changed(n, 10))
+		must[[]dbfs.Node](t, "after the last", nil)(tx.Changed(n, last, 10))
 	})
-	view(t, s, nsB, func(tx server.ReadTx) { must[[]dbfs.Node](t, "elsewhere", nil)(tx.Changed(0, 10)) })
+	view(t, s, nsB, func(tx server.ReadTx) { must[[]dbfs.Node](t, "elsewhere", nil)(tx.Changed(0, last, 10)) })
 	root.Last = n + 1
 	update(t, s, nsA, func(tx server.Tx) error { return errors.Join(tx.PutNode(&root), tx.DelNode(want[49].ID)) })
 	view(t, s, nsA, func(tx server.ReadTx) {
-		must(t, "with the root, without one that is forgotten", []dbfs.Node{want[48], root})(tx.Changed(n-2, 10))
+		must(t, "with the root, without one that is forgotten", []dbfs.Node{want[48], root})(tx.Changed(n-2, last, 10))
+	})
+	together := []dbfs.Node{at(60, n+2), at(61, n+2), at(62, n+2)} // by one entry
+	update(t, s, nsA, func(tx server.Tx) error {
+		return errors.Join(tx.PutNode(&together[1]), tx.PutNode(&together[2]), tx.PutNode(&together[0]))
+	})
+	view(t, s, nsA, func(tx server.ReadTx) {
+		must(t, "several at once", together[:2])(tx.Changed(n+1, last, 2))
+		must(t, "the rest of them", together[2:])(tx.Changed(n+2, together[1].ID, 2))
 	})
 }
 
