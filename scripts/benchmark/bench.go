@@ -142,7 +142,8 @@ func (b *bench) pack(ctx context.Context) (err error) {
 
 // task is what the workloads are run with.
 func (b *bench) task(dir string) work.Task {
-	return work.Task{Dir: dir, Size: int64(b.size), Ops: b.ops, Files: b.files, Commits: b.commits, Changes: b.changes, Tree: b.source}
+	return work.Task{Dir: dir, Size: int64(b.size), Ops: b.ops, Files: b.files, Commits: b.commits,
+		Changes: b.changes, Patience: min(20*time.Second, b.limit/2), Tree: b.source}
 }
 
 // describe enters the workloads in the results.
@@ -200,19 +201,19 @@ func (b *bench) with(ctx context.Context, s drive.System, dir string, fn func(dr
 	if stopped := d.Stop(); stopped != nil {
 		b.screen.say("%s: %v", s.Name, stopped)
 	}
-	if errors.Is(err, errStuck) {
-		return nil // told in its results
-	}
 	return err
 }
 
-// measure does one workload and records what came of it.
+// measure does one workload and records what came of it. skip says of a group why the rest of it is not tried:
+// its files could not be made, or the drive hangs.
 func (b *bench) measure(ctx context.Context, d drive.Drive, w work.Workload, t work.Task, limit time.Duration, skip map[string]string, m *report.Measure) error {
 	key := m.System + " " + w.Name
 	if b.over[key] && m.Grown == 0 {
 		return nil
 	}
 	if why := skip[w.Group]; why != "" {
+		m.Failed = "not tried: " + why + " failed"
+		b.results.Measures = append(b.results.Measures, *m)
 		return nil
 	}
 	watch := drive.Look(d.PIDs)
@@ -228,14 +229,15 @@ func (b *bench) measure(ctx context.Context, d drive.Drive, w work.Workload, t w
 		b.over[key] = b.over[key] || errors.Is(err, errLate)
 		if w.Makes {
 			skip[w.Group] = w.Name
-			b.screen.say("%s: no more of %s, as %s failed", m.System, w.Group, w.Name)
 		}
 	default:
 		m.Seconds, m.Samples = a.Seconds, a.Samples
 	}
 	b.record(*m)
 	if errors.Is(err, errStuck) {
-		return err
+		for _, other := range work.All() {
+			skip[other.Group] = w.Name
+		}
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func TestWorkerFails(t *testing.T) {
 
 // TestWorkerIsLate gives a run less time than it needs, and wants its process gone.
 func TestWorkerIsLate(t *testing.T) {
-	w := start(t, order{"change", work.Task{Dir: t.TempDir(), Other: t.TempDir(), Changes: 1}})
+	w := start(t, order{"change", work.Task{Dir: t.TempDir(), Other: t.TempDir(), Changes: 1, Patience: time.Minute}})
 	if _, err := w.hear(t.Context(), time.Minute, "prepare"); err != nil {
 		t.Fatal(err)
 	}

@@ -58,11 +58,10 @@ func (b *bench) grow(ctx context.Context, run int, s drive.System) error {
 	})
 }
 
-// point does the workloads of one kind at one size. A workload that fails ends the curves of its group: the
-// files of the next size are more of the same.
+// point does the workloads of one kind at one size. One that fails ends the curves of its group.
 func (b *bench) point(ctx context.Context, run int, s drive.System, d drive.Drive, per string, n int64, t work.Task, skip map[string]string) error {
 	for _, w := range b.workloads() {
-		if growth(w) != per || skip[w.Name] != "" {
+		if growth(w) != per || skip[w.Group] != "" {
 			continue
 		}
 		b.screen.step("growth, run %d of %d  %s  %s at %d", run, b.runs, s.Name, w.Name, n)
@@ -71,7 +70,7 @@ func (b *bench) point(ctx context.Context, run int, s drive.System, d drive.Driv
 			return err
 		}
 		if m.Failed != "" {
-			skip[w.Name] = m.Failed
+			skip[w.Group] = w.Name
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"image/color"
+	"math"
 	"path/filepath"
 
 	"gonum.org/v1/plot"
@@ -90,7 +91,7 @@ func (r *Results) plotRatios(works []Work) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.GlyphStyle.Color, s.GlyphStyle.Radius = color.RGBA{200, 0, 0, 255}, vg.Points(3)
+		s.GlyphStyle = draw.GlyphStyle{Color: color.Black, Radius: vg.Points(4), Shape: draw.PyramidGlyph{}}
 		p.Add(s)
 		p.Legend.Add("goal for dbfs", s)
 	}
@@ -99,9 +100,10 @@ func (r *Results) plotRatios(works []Work) (*plot.Plot, error) {
 		names[j] = w.Name
 	}
 	p.NominalX(names...)
+	p.X.Max += 2 // room for the legend
 	p.X.Tick.Label.Rotation = 0.5
 	p.X.Tick.Label.XAlign = -0.9
-	p.Legend.Top = true
+	legend(p)
 	return p, nil
 }
 
@@ -196,7 +198,15 @@ func (r *Results) plotMemory() (*plot.Plot, error) {
 	bars.Color, bars.LineStyle.Width = colours[3], 0
 	p.Add(plotter.NewGrid(), bars)
 	p.NominalX(names...)
+	p.X.Min, p.X.Max, p.Y.Max = -0.5, float64(len(names))-0.5, p.Y.Max*1.1
 	return p, nil
+}
+
+// legend puts it into the right upper corner.
+func legend(p *plot.Plot) {
+	p.Legend.Top = true
+	p.Legend.Padding = vg.Points(3)
+	p.Legend.XOffs, p.Legend.YOffs = -vg.Points(6), -vg.Points(6)
 }
 
 // plotGrowth draws the time for a file, or a MiB, over how many there were.
@@ -229,6 +239,8 @@ func (r *Results) plotGrowth(w Work) (*plot.Plot, error) {
 		p.Add(l, points)
 		p.Legend.Add(s.Name, l, points)
 	}
-	p.Legend.Top = true
+	p.X.Min, p.X.Max = p.X.Min/1.5, p.X.Max*8 // room for the legend
+	p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(p.Y.Min))), math.Pow(10, math.Ceil(math.Log10(p.Y.Max)))
+	legend(p)
 	return p, nil
 }

@@ -275,12 +275,15 @@ func (r *Results) systems(b *strings.Builder) {
 	for _, s := range r.Measured() {
 		fmt.Fprintf(b, "| %s | %s | %s |\n", s.Name, cellText(s.About), cellText(s.Version))
 	}
+	var absent []string
 	for _, s := range r.Systems {
 		if s.Missing != "" {
-			fmt.Fprintf(b, "\nNot measured: %s (%s).", s.Name, s.Missing)
+			absent = append(absent, fmt.Sprintf("- %s: %s\n", s.Name, s.Missing))
 		}
 	}
-	b.WriteString("\n")
+	if len(absent) > 0 {
+		b.WriteString("\nNot measured:\n\n" + strings.Join(absent, ""))
+	}
 }
 
 // failures tells each reason once for a system, with the first workload that met it.
@@ -305,7 +308,13 @@ func (r *Results) failures(b *strings.Builder) {
 
 // Line puts a reason on one line of a bounded length.
 func Line(reason string) string {
-	s := []rune(strings.Join(strings.Fields(reason), " "))
+	var parts []string
+	for line := range strings.Lines(reason) {
+		if text := strings.Join(strings.Fields(line), " "); text != "" {
+			parts = append(parts, text)
+		}
+	}
+	s := []rune(strings.Join(parts, "; "))
 	const most = 300
 	if len(s) > most {
 		return string(s[:most]) + "…"

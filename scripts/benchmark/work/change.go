@@ -9,8 +9,6 @@ import (
 
 const changeNames = 5 // the first changes are new files, the others new contents
 
-var changePatience = 20 * time.Second // for each; tests are less patient
-
 func changes() []Workload {
 	return []Workload{{
 		Name: "change", Title: "see a change of another mount", Group: "change", Unit: "changes", Pair: true,
@@ -28,7 +26,7 @@ func seeChanges(t Task, m *Meter) error {
 			return err
 		}
 		start := time.Now()
-		if err := await(filepath.Join(t.Other, "change", name), text); err != nil {
+		if err := await(filepath.Join(t.Other, "change", name), text, t.Patience); err != nil {
 			return fmt.Errorf("change %d: %w", i, err)
 		}
 		m.add(time.Since(start))
@@ -37,15 +35,15 @@ func seeChanges(t Task, m *Meter) error {
 }
 
 // await looks every millisecond.
-func await(name, text string) error {
-	deadline := time.Now().Add(changePatience)
+func await(name, text string, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
 	for {
 		got, err := os.ReadFile(name)
 		if err == nil && string(got) == text {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("not seen on the other mount within %v", changePatience)
+			return fmt.Errorf("not seen on the other mount within %v", patience)
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -33,6 +33,8 @@ type Task struct {
 	Commits int   `json:"commits"` // of a database
 	Changes int   `json:"changes"` // that another mount has to see
 
+	Patience time.Duration `json:"patience"` // for each change
+
 	Tree Tree `json:"tree"`
 }
 

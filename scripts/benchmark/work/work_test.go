@@ -32,7 +32,7 @@ func tiny(t *testing.T) Task {
 		t.Fatalf("packed %+v", tree)
 	}
 	dir := t.TempDir()
-	return Task{Dir: dir, Other: dir, Size: 3 << 20, Ops: 40, Files: 150, Commits: 5, Changes: 6, Tree: tree}
+	return Task{Dir: dir, Other: dir, Size: 3 << 20, Ops: 40, Files: 150, Commits: 5, Changes: 6, Patience: 10 * time.Second, Tree: tree}
 }
 
 func write(t *testing.T, name, text string) {
@@ -148,8 +148,7 @@ func TestDamageIsSeen(t *testing.T) {
 func TestChangeNotSeen(t *testing.T) {
 	task := tiny(t)
 	task.Other = t.TempDir()
-	defer func(d time.Duration) { changePatience = d }(changePatience)
-	changePatience = 50 * time.Millisecond
+	task.Patience = 50 * time.Millisecond
 	w, err := Find("change")
 	if err != nil {
 		t.Fatal(err)
