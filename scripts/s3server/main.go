@@ -137,7 +137,8 @@ func (s *server) backend() (backend.Backend, error) {
 	if err := os.MkdirAll(objects, 0o700); err != nil {
 		return nil, err
 	}
-	opts := posix.PosixOpts{ValidateBucketNames: true, Concurrency: 256}
+	opts := posix.PosixOpts{ValidateBucketNames: true, Concurrency: 256,
+		CopyObjectThreshold: 5 << 30} // as Amazon's; without one nothing can be copied
 	if (meta.XattrMeta{}).Test(objects) == nil {
 		return posix.New(objects, meta.XattrMeta{}, opts)
 	}
