@@ -63,6 +63,7 @@ func newBench(ctx context.Context, o *options) (*bench, error) {
 	b.results = report.New()
 	b.results.Command = strings.Join(append([]string{"scripts/bench"}, visibleArgs(os.Args[1:])...), " ")
 	b.results.Runs = o.runs
+	b.results.Plain = os.Geteuid() != 0
 	b.results.Machine = thisMachine(o.scratch)
 	return b, nil
 }

@@ -67,13 +67,13 @@ func (b *bench) largeTree(ctx context.Context) (err error) {
 
 // firstMount mounts a device that knows nothing, and waits until it has all names.
 func (b *bench) firstMount(ctx context.Context, d *drive.Mount, entries uint64, m *report.Memory) error {
+	watch := drive.Look(d.PIDs)
+	defer watch.Peak()
 	start := time.Now()
-	if err := showTop(ctx, d); err != nil {
+	if err := d.Show(ctx); err != nil {
 		return err
 	}
 	m.First = time.Since(start).Seconds()
-	watch := drive.Look(d.PIDs)
-	defer watch.Peak()
 	for {
 		st, err := d.Status(ctx)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 120 * time.Second // for a mount to answer
+const patience = 5 * time.Minute // for a mount to answer, or a server
 
 // A Mount is a drive that one process shows through FUSE.
 type Mount struct {

@@ -21,8 +21,9 @@ const maxFile = 64 << 20
 type Results struct {
 	Version int       `json:"version"`
 	Made    time.Time `json:"made"`
-	Command string    `json:"command"` // that made them
-	Cut     bool      `json:"cut,omitempty"`
+	Command string    `json:"command"`         // that made them
+	Cut     bool      `json:"cut,omitempty"`   // by an interrupt
+	Plain   bool      `json:"plain,omitempty"` // made by a user without privileges
 	Machine Machine   `json:"machine"`
 	Runs    int       `json:"runs"` // that were asked for
 

@@ -30,6 +30,9 @@ func (r *Results) heading(b *strings.Builder) {
 	m := r.Machine
 	fmt.Fprintf(b, "# Benchmark\n\nMade by `%s` on %s: %d cores (%s), %s of memory, Linux %s, %s, %s; load as it began %.1f.\n",
 		r.Command, r.Made.Format("2006-01-02 15:04 MST"), m.Cores, m.CPU, humanize.IBytes(uint64(m.Bytes)), m.Kernel, m.Disk, m.Go, m.Load)
+	if r.Plain {
+		b.WriteString("It was not made by root: of what the kernel keeps in memory, only a file's own pages could be dropped.\n")
+	}
 	switch {
 	case r.Cut:
 		b.WriteString("It was interrupted: what follows is not all of it.\n")
@@ -93,6 +96,8 @@ func (r *Results) ratio(w Work, system string) string {
 		text = "failed"
 	case c.Ratio == 0:
 		text = "?"
+	case c.Ratio < 0.01:
+		text = fmt.Sprintf("%.3f", c.Ratio)
 	default:
 		text = fmt.Sprintf("%.2f", round(c.Ratio))
 	}
