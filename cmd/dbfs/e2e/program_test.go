@@ -202,8 +202,10 @@ func (m *machine) serve() *served {
 func (s *served) again() {
 	s.t.Helper()
 	s.doomed()
-	s.await(regexp.MustCompile(`serving at`))
+	s.await(serving)
 }
+
+var serving = regexp.MustCompile(`serving at`)
 
 // doomed starts a server that was killed, and does not wait for it. It is told by its environment
 // what to fail in.
