@@ -165,17 +165,7 @@ func (w *ruin) revive(server bool) {
 func (w *ruin) check(after func(*ruin)) {
 	w.t.Helper()
 	w.ledger.verify(w.t)
-	w.one.sent()
-	w.two.sent()
-	sameTrees(w.t, w.one, w.two)
-	want, err := w.srv.session().forest(within(w.t, patience))
-	if err != nil {
-		w.t.Fatalf("the tree at the server: %v", err)
-	}
-	got, err := walk(w.one.mount())
-	if diff := compare(got, want); err != nil || diff != "" {
-		w.t.Fatalf("device one does not show what the server has: %v\n%s", err, diff)
-	}
+	allAgree(w.t, w.srv, w.one, w.two)
 	w.ledger.verify(w.t)
 	if after != nil {
 		after(w)
