@@ -28,7 +28,7 @@ func (w *world) agree() {
 	}
 	for _, v := range w.all() {
 		v.line.mend()
-		if v.d == nil {
+		if !v.on {
 			v.start()
 		}
 	}
@@ -55,7 +55,7 @@ func (w *world) sync() {
 	}
 	for range 2 { // what one sends makes another reconcile, and send
 		for _, v := range w.all() {
-			if v.d != nil && v.line.works() {
+			if v.on && v.line.works() {
 				v.sent()
 				v.caughtUp()
 			}
@@ -96,6 +96,12 @@ func (v *device) caughtUp() {
 }
 
 func (v *device) behind(list []dbfs.Namespace) string {
+	if v.near != nil {
+		if at := v.near.j.Cursor(); at != list[0].Cursor {
+			return fmt.Sprintf("it is at %v, the server at %v", at, list[0].Cursor)
+		}
+		return ""
+	}
 	at := make(map[dbfs.NamespaceID]dbfs.Cursor)
 	for _, ns := range v.status().Namespaces {
 		at[ns.ID] = ns.Cursor
@@ -132,6 +138,19 @@ func (v *device) mustLook(want forest) {
 // mustRest checks that nothing is left to send, and no bytes for it.
 func (v *device) mustRest() {
 	v.t.Helper()
+	if n := v.near; n != nil {
+		err := n.await("nothing to be unsent", func() string {
+			n.j.Sync() // chunks are let go when what they were for is on the disk
+			if unsent := n.cache.Stats().Unsent; unsent > 0 {
+				return fmt.Sprintf("%d bytes are", unsent)
+			}
+			return ""
+		})
+		if err != nil {
+			v.t.Errorf("%s: %v", v.name, err)
+		}
+		return
+	}
 	st := v.status()
 	for end := time.Now().Add(5 * time.Second); st.Cache.Unsent > 0 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		st = v.status()
@@ -159,7 +178,13 @@ func compare(got, want forest) string {
 }
 
 // forest reads the whole mount, every byte of it.
-func (v *device) forest() (forest, error) { return walk(v.set.Mount) }
+func (v *device) forest() (forest, error) {
+	if v.near == nil {
+		return walk(v.set.Mount)
+	}
+	f := make(forest)
+	return f, all(v.hands, "", f)
+}
 
 func walk(top string) (forest, error) {
 	f := make(forest)

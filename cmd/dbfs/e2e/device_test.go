@@ -33,13 +33,23 @@ type device struct {
 	set  daemon.Settings
 	log  *logBook
 
+	hands hands
+	near  *near // nil: it has a mount
+	on    bool  // it runs
+
 	d     *daemon.Daemon // nil: it does not run
 	stop  context.CancelFunc
 	ended chan error
 }
 
-// newDevice makes a device of an account, and starts it.
+// newDevice makes a device of an account, with a mount, and starts it.
 func newDevice(t *testing.T, s *site, account, name string, change func(*daemon.Settings)) *device {
+	t.Helper()
+	return makeDevice(t, s, account, name, true, change)
+}
+
+// makeDevice makes a device of an account, mounted or not, and starts it.
+func makeDevice(t *testing.T, s *site, account, name string, mounted bool, change func(*daemon.Settings)) *device {
 	t.Helper()
 	v := &device{t: t, name: name, site: s, line: newLine(t, s.addr), dir: tempDir(t), log: &logBook{}}
 	v.set = daemon.Settings{
@@ -50,6 +60,10 @@ func newDevice(t *testing.T, s *site, account, name string, change func(*daemon.
 	}
 	if change != nil {
 		change(&v.set)
+	}
+	if v.hands = (mountHands{v}); !mounted {
+		v.near = &near{v: v}
+		v.hands = v.near
 	}
 	t.Cleanup(func() {
 		v.end()
@@ -70,6 +84,13 @@ func (v *device) start() {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			v.t.Fatal(err)
 		}
+	}
+	v.on = true
+	if v.near != nil {
+		if err := v.near.start(); err != nil {
+			v.t.Fatalf("%s does not start: %v", v.name, err)
+		}
+		return
 	}
 	d, err := daemon.New(v.set)
 	if err != nil {
@@ -92,6 +113,16 @@ func (v *device) start() {
 // end unmounts and lets the daemon end in order.
 func (v *device) end() {
 	v.t.Helper()
+	if !v.on {
+		return
+	}
+	v.on = false
+	if v.near != nil {
+		if err := v.near.end(); err != nil {
+			v.t.Errorf("%s ended: %v", v.name, err)
+		}
+		return
+	}
 	if v.d == nil {
 		return
 	}
@@ -123,6 +154,12 @@ func (v *device) status() *control.Status {
 // sent waits until everything that was done here is at the server.
 func (v *device) sent() {
 	v.t.Helper()
+	if v.near != nil {
+		if err := v.near.sent(); err != nil {
+			v.t.Fatalf("%s: %v", v.name, err)
+		}
+		return
+	}
 	last := control.Progress{}
 	_, err := v.d.Wait(within(v.t, patience), control.WaitRequest{Path: "/"}, func(p control.Progress) error {
 		last = p

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,56 +27,43 @@ func must(what string, do func(v *device) error) step {
 func write(path, text string) step { return writeBytes(path, []byte(text)) }
 
 func writeBytes(path string, b []byte) step {
-	return must("write "+path, func(v *device) error { return os.WriteFile(v.at(path), b, 0o644) })
+	return must("write "+path, func(v *device) error { return v.hands.write(path, b) })
 }
 
 // saves writes as editors do: beside the file, to the disk, and over it.
 func saves(path, text string) step {
-	return must("save "+path, func(v *device) error {
-		tmp := v.at(path + ".tmp")
-		f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-		if err != nil {
-			return err
-		}
-		_, err = f.WriteString(text)
-		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-			return err
-		}
-		return os.Rename(tmp, v.at(path))
-	})
+	return must("save "+path, func(v *device) error { return v.hands.save(path, text) })
 }
 
 // patch writes over a part of a file.
 func patch(path string, off int64, b []byte) step {
-	return must("patch "+path, func(v *device) error {
-		f, err := os.OpenFile(v.at(path), os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		_, err = f.WriteAt(b, off)
-		return errors.Join(err, f.Close())
-	})
+	return must("patch "+path, func(v *device) error { return v.hands.patch(path, off, b) })
 }
 
 func mkdir(path string) step {
-	return must("mkdir "+path, func(v *device) error { return os.Mkdir(v.at(path), 0o755) })
+	return must("mkdir "+path, func(v *device) error { return v.hands.mkdir(path) })
 }
 
 // remove removes a file, symlink or empty directory.
 func remove(path string) step {
-	return must("remove "+path, func(v *device) error { return os.Remove(v.at(path)) })
+	return must("remove "+path, func(v *device) error { return v.hands.remove(path) })
 }
 
 func rename(from, to string) step {
-	return must("rename "+from, func(v *device) error { return os.Rename(v.at(from), v.at(to)) })
+	return must("rename "+from, func(v *device) error { return v.hands.rename(from, to) })
 }
 
 func symlink(target, path string) step {
-	return must("symlink "+path, func(v *device) error { return os.Symlink(target, v.at(path)) })
+	return must("symlink "+path, func(v *device) error { return v.hands.symlink(target, path) })
 }
 
 func chmod(path string, mode fs.FileMode) step {
-	return must("chmod "+path, func(v *device) error { return os.Chmod(v.at(path), mode) })
+	return must("chmod "+path, func(v *device) error { return v.hands.chmod(path, mode) })
+}
+
+// touch gives a file another modification time.
+func touch(path string, mtime time.Time) step {
+	return must("touch "+path, func(v *device) error { return v.hands.touch(path, mtime) })
 }
 
 // eventually tries until it works or patience ends: what comes from elsewhere takes a moment.
@@ -103,7 +89,7 @@ func seesBytes(path string, want []byte) step {
 		if err != nil {
 			return err
 		}
-		got, err := os.ReadFile(name)
+		got, err := v.hands.read(name)
 		if err == nil && !bytes.Equal(got, want) {
 			err = fmt.Errorf("it holds %s, want %s", brief(got), brief(want))
 		}
@@ -117,7 +103,7 @@ func lacks(path string) step {
 		name, err := v.find(path)
 		if err == nil {
 			err = fmt.Errorf("%s is there", name)
-		} else if errors.Is(err, fs.ErrNotExist) {
+		} else if missing(err) {
 			err = nil
 		}
 		return err
@@ -127,13 +113,9 @@ func lacks(path string) step {
 // holds waits for a directory with exactly these names in it.
 func holds(path string, names ...string) step {
 	return eventually("looks into "+path, func(v *device) error {
-		entries, err := os.ReadDir(v.at(path))
+		got, err := v.hands.list(path)
 		if err != nil {
 			return err
-		}
-		var got []string
-		for _, e := range entries {
-			got = append(got, e.Name())
 		}
 		slices.Sort(names)
 		for i := range max(len(got), len(names)) {
@@ -151,7 +133,7 @@ func holds(path string, names ...string) step {
 // looks waits for a node to look like a line of describe.
 func looks(path, want string) step {
 	return eventually("looks at "+path, func(v *device) error {
-		got, err := describe(v.at(path))
+		got, err := v.hands.look(path)
 		if err == nil && !strings.HasPrefix(got, want) {
 			err = fmt.Errorf("it is %q, want %q", got, want)
 		}
@@ -159,24 +141,24 @@ func looks(path, want string) step {
 	})
 }
 
-// find returns the local name of a path, whose last part may be a pattern.
+// find returns the one path that fits, as the last part may be a pattern.
 func (v *device) find(path string) (string, error) {
-	dir, pattern := filepath.Split(v.at(path))
+	dir, pattern := filepath.Split(path)
 	if !strings.ContainsAny(pattern, "*?") {
-		_, err := os.Lstat(v.at(path))
-		return v.at(path), err
+		_, err := v.hands.look(path)
+		return path, err
 	}
-	entries, err := os.ReadDir(dir)
+	names, err := v.hands.list(filepath.Clean(dir))
 	if err != nil {
 		return "", err
 	}
 	found := ""
-	for _, e := range entries {
-		if ok, _ := filepath.Match(pattern, e.Name()); ok {
+	for _, name := range names {
+		if ok, _ := filepath.Match(pattern, name); ok {
 			if found != "" {
-				return "", fmt.Errorf("%q and %q both fit", found, e.Name())
+				return "", fmt.Errorf("%q and %q both fit", found, name)
 			}
-			found = e.Name()
+			found = name
 		}
 	}
 	if found == "" {

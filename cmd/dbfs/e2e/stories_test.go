@@ -193,7 +193,7 @@ func TestTwoNamesAreStoredOnce(t *testing.T) {
 }
 
 func TestHolesAreNotSent(t *testing.T) {
-	story(t,
+	onMounts(t,
 		as(alice, write("sparse", ""), must("grow", func(v *device) error { return os.Truncate(v.at("sparse"), 30<<20) }),
 			patch("sparse", 13<<20, []byte("x")), sent()), stored(1),
 		as(bob, looks("sparse", "file 644, 31457280 bytes")),
@@ -217,7 +217,7 @@ func stored(want int) act {
 // and says EIO where bytes are missing.
 func TestStartWithoutServer(t *testing.T) {
 	there := noise(3, 100_000)
-	story(t,
+	onMounts(t,
 		as(alice, mkdir("d"), write("d/here", "cached"), writeBytes("d/there", there)), synced(),
 		as(bob, sees("d/here", "cached"), stopped()),
 		down(),
@@ -259,7 +259,7 @@ func unreadable(path string, size int64) step {
 
 func TestBytesThatCannotBeHad(t *testing.T) {
 	small, large := noise(4, 3000), noise(5, 9<<20)
-	story(t,
+	onMounts(t,
 		as(alice, writeBytes("small", small), writeBytes("large", large)), synced(),
 		as(bob, offline(), unreadable("small", 3000), unreadable("large", 9<<20)),
 		as(bob, hung(), unreadable("small", 3000), unreadable("large", 9<<20)),
@@ -269,7 +269,7 @@ func TestBytesThatCannotBeHad(t *testing.T) {
 
 func TestReadOnlyMember(t *testing.T) {
 	rofs := func(what string, try func(v *device) error) step { return refused(unix.EROFS, what, try) }
-	story(t,
+	onMounts(t,
 		as(alice, write("own", "mine")), as(carol, write("hers", "hers")),
 		shared("team", dbfs.RoleRead),
 		as(carol, eventually("mount", isDir("team")), write("team/a", "carol's"), mkdir("team/d")),
@@ -333,7 +333,7 @@ func member(name string, role dbfs.Role) act {
 }
 
 func TestSharedNamespace(t *testing.T) {
-	story(t,
+	onMounts(t,
 		as(alice, write("a", "alice's")), as(bob, sees("a", "alice's")), as(carol, write("c", "carol's")),
 		shared("team", dbfs.RoleWrite),
 		as(carol, eventually("mount", isDir("team")), mkdir("team/d"), write("team/d/plan", "one")),
@@ -350,7 +350,7 @@ func TestSharedNamespace(t *testing.T) {
 
 // A member who is taken out sees the namespace go, and nothing else.
 func TestTakenOut(t *testing.T) {
-	story(t,
+	onMounts(t,
 		as(alice, write("a", "alice's")), as(carol, write("c", "carol's")),
 		shared("team", dbfs.RoleWrite),
 		as(carol, eventually("mount", isDir("team")), write("team/x", "x")),
@@ -402,7 +402,7 @@ func TestUnsentIsRecovered(t *testing.T) {
 
 func TestCacheDeletedByHand(t *testing.T) {
 	big := noise(6, 6<<20)
-	story(t,
+	onMounts(t,
 		as(alice, write("a", "one"), writeBytes("big", big)),
 		as(bob, sees("a", "one"), seesBytes("big", big), offline(),
 			write("b", "unsent"), patch("big", 5<<20, []byte("unsent")), stopped(),
@@ -422,7 +422,7 @@ func replaced(b []byte, at int, text string) []byte {
 func TestSmallCache(t *testing.T) {
 	const budget = 12 << 20
 	b := noise(7, 40<<20)
-	story(t,
+	onMounts(t,
 		given(bob, func(s *daemon.Settings) { s.CacheSize = budget }),
 		as(alice, writeBytes("big", b), sent()),
 		as(bob, seesBytes("big", b), seesBytes("big", b), offline(),
@@ -452,7 +452,7 @@ func TestServerRestarts(t *testing.T) {
 // A server that was restored from an old copy has lost what came after it. What is unsent on
 // the devices is not lost, and everybody agrees again.
 func TestServerRestored(t *testing.T) {
-	story(t,
+	onMounts(t,
 		as(alice, write("a", "one"), mkdir("d")), synced(), backedUp(),
 		as(alice, write("a", "two"), write("d/b", "late")), synced(),
 		as(bob, sees("a", "two"), offline(), write("c", "unsent"), write("a", "bob's"), write("d/e", "unsent")),
@@ -482,7 +482,7 @@ func somewhere(text string) step {
 
 // A device that lost its state directory starts anew, with its old login.
 func TestStateLost(t *testing.T) {
-	story(t,
+	onMounts(t,
 		as(alice, write("a", "one")),
 		as(bob, sees("a", "one"), write("b", "two"), write("c", "three"), sent(), stopped(),
 			must("lose the state", func(v *device) error { return os.RemoveAll(v.set.State) }), started(),
@@ -503,12 +503,12 @@ func TestSecondDeviceJoins(t *testing.T) {
 
 // everywhere plays a story over a directory of objects and, if there is one to test with, over S3.
 func everywhere(t *testing.T, acts ...act) {
-	t.Run("directory", func(t *testing.T) { tell(t, "", acts) })
+	t.Run("directory", func(t *testing.T) { tell(t, "", true, acts) })
 	t.Run("S3", func(t *testing.T) {
 		endpoint, bucket := os.Getenv("DBFS_TEST_S3"), os.Getenv("DBFS_TEST_S3_BUCKET")
 		if endpoint == "" {
 			t.Skip("DBFS_TEST_S3 names no S3 server to test with; scripts/test starts one")
 		}
-		tell(t, "s3://"+bucket+"/e2e-"+dbfs.NewNodeID(time.Now()).String()+"?endpoint="+endpoint+"&path_style=true", acts)
+		tell(t, "s3://"+bucket+"/e2e-"+dbfs.NewNodeID(time.Now()).String()+"?endpoint="+endpoint+"&path_style=true", true, acts)
 	})
 }

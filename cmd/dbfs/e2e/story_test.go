@@ -40,19 +40,34 @@ type world struct {
 	t       *testing.T
 	site    *site
 	devices map[person]*device
+	mounted bool   // the devices have mounts
 	restore func() // takes the server back to when it was remembered
 }
 
 // story plays acts, one after the other, in a world of its own, and then checks that
-// everybody agrees about everything.
+// everybody agrees about everything. It is told twice: in one process, with all parts but the file
+// system, and on mounts.
 func story(t *testing.T, acts ...act) {
 	t.Helper()
-	tell(t, "", acts)
+	t.Run("in one process", func(t *testing.T) { tell(t, "", false, acts) })
+	t.Run("on mounts", func(t *testing.T) { tell(t, "", true, acts) })
 }
 
-func tell(t *testing.T, blocks string, acts []act) {
+// inOneProcess is story for what cannot be done to a whole machine.
+func inOneProcess(t *testing.T, acts ...act) {
 	t.Helper()
-	w := &world{t: t, site: newSite(t, blocks), devices: make(map[person]*device)}
+	tell(t, "", false, acts)
+}
+
+// onMounts is story for what needs a mount.
+func onMounts(t *testing.T, acts ...act) {
+	t.Helper()
+	tell(t, "", true, acts)
+}
+
+func tell(t *testing.T, blocks string, mounted bool, acts []act) {
+	t.Helper()
+	w := &world{t: t, mounted: mounted, site: newSite(t, blocks), devices: make(map[person]*device)}
 	for _, a := range acts {
 		if first := slices.IndexFunc(acts, func(b act) bool { return b.who == a.who && b.given == nil }); a.who.name != "" && first >= 0 && !acts[first].joins {
 			w.device(a.who, acts)
@@ -75,7 +90,7 @@ func (w *world) device(p person, acts []act) *device {
 	if v, ok := w.devices[p]; ok {
 		return v
 	}
-	v := newDevice(w.t, w.site, p.account, p.name, func(s *daemon.Settings) {
+	v := makeDevice(w.t, w.site, p.account, p.name, w.mounted, func(s *daemon.Settings) {
 		for _, a := range acts {
 			if a.who == p && a.given != nil {
 				a.given(s)
