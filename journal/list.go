@@ -130,7 +130,8 @@ func (l *Listing) swap(cursor dbfs.Cursor, known []dbfs.NodeID, looks *looks) er
 		if err := t.renew(txn); err != nil {
 			return err
 		}
-		for from, to := range t.renewed {
+		for _, from := range slices.SortedFunc(maps.Keys(t.renewed), compareIDs) {
+			to := t.renewed[from]
 			looks.follow(follow{from, to})
 			looks.remember(s, to)
 		}

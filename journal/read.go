@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/dbfs/dbfs"
@@ -130,8 +131,8 @@ func (j *Journal) Path(id dbfs.NodeID) (string, bool) {
 // be seen in either state, and whoever needs to know observes.
 func (j *Journal) Nodes(fn func(dbfs.Node) bool) error {
 	ours := j.overlay() // first: what is settled meanwhile would be missed in both places
-	for _, n := range ours {
-		if !n.Deleted && !fn(n) {
+	for _, id := range slices.SortedFunc(maps.Keys(ours), compareIDs) {
+		if n := ours[id]; !n.Deleted && !fn(n) {
 			return nil
 		}
 	}

@@ -2,6 +2,8 @@ package journal
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 )
@@ -161,7 +163,8 @@ func (t *transplant) translateBase(txn dbfs.Txn, base *dbfs.Revs, id dbfs.NodeID
 // may know nothing of. What the log says of them later counts more.
 func (t *transplant) bury() error {
 	var ws writes
-	for _, n := range t.was {
+	for _, id := range slices.SortedFunc(maps.Keys(t.was), compareIDs) {
+		n := t.was[id]
 		n.Deleted, n.Revs, n.Last = true, dbfs.Revs{}, 0
 		ws.add(nodeBytes(&n), func(txn dbfs.Txn) error {
 			return t.j.cfg.Tree.PutNext(txn, n, func() uint64 { return n.Ino })
