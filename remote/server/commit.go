@@ -96,7 +96,7 @@ func repeat(tx ReadTx, last *DeviceState) (outcome, error) {
 	}
 	n := int(last.Last - last.First + 1)
 	entries, err := tx.Log(last.First-1, n)
-	if err == nil && len(entries) != n {
+	if err == nil && (len(entries) != n || entries[0].JID != last.First) {
 		err = fmt.Errorf("%w: the entries of batch %d are no longer kept", dbfs.ErrReset, last.Seq)
 	}
 	return outcome{entries: entries}, err

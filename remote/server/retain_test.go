@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -39,6 +40,28 @@ func TestExpired(t *testing.T) {
 		if got := expired(rows, cutoff, test.most); !slices.Equal(got, test.want) {
 			t.Errorf("of %q at most %d: %v go, want %v", test.rows, test.most, got, test.want)
 		}
+	}
+}
+
+// A batch that comes again after its entries were dropped is not answered with others.
+func TestRepeatOfDroppedEntries(t *testing.T) {
+	tx, _ := newSpace(t)
+	batch := func(seq uint64) *proposal {
+		op := dbfs.Op{Type: dbfs.OpCreate, Node: dbfs.NodeID{byte(seq)}, Name: fmt.Sprint(seq), Kind: dbfs.KindDir}
+		return &proposal{batch: &dbfs.Batch{Epoch: 1, Device: dbfs.DeviceID(seq), Seq: seq, Ops: []dbfs.Op{op}}, now: time.Unix(0, int64(seq))}
+	}
+	for seq := range uint64(3) {
+		_, err := decide(tx, batch(seq+1))
+		must(t, err)
+	}
+	if n, err := trimLog(tx, time.Unix(0, 1)); n != 1 || err != nil {
+		t.Fatalf("%d entries dropped, %v", n, err)
+	}
+	if out, err := decide(tx, batch(1)); !errors.Is(err, dbfs.ErrReset) {
+		t.Errorf("answered with %+v, %v", out.entries, err)
+	}
+	if out, err := decide(tx, batch(2)); err != nil || out.entries[0].JID != 2 {
+		t.Errorf("answered with %+v, %v", out.entries, err)
 	}
 }
 
