@@ -13,6 +13,27 @@ type Point string
 // A Mutant is a bug that a test may switch on.
 type Mutant string
 
+// Bugs of reconciling and of the journal.
+const (
+	DeleteBeatsEdit Mutant = "delete-beats-edit" // what was written to a file that another device deleted is dropped
+	AdoptOwn        Mutant = "adopt-own"         // a new file is taken for another one of the same device
+	NotFollowed     Mutant = "not-followed"      // later edits do not follow a file to its conflicted copy
+	SelfUnresolved  Mutant = "self-unresolved"   // an edit's base stays "self" when what it is based on has been taken
+	NewSeqOnRetry   Mutant = "new-seq-on-retry"  // a batch gets another number each time it is sent
+	BatchNotSynced  Mutant = "batch-not-synced"  // a batch is sent that a loss of power takes back
+	EvictPinned     Mutant = "evict-pinned"      // chunks are let go that pending edits name
+)
+
+// Bugs of the server's commit, of its hints and of sharing chunks.
+const (
+	BlindWrite        Mutant = "blind-write"        // a write replaces what its user did not see
+	BlindDelete       Mutant = "blind-delete"       // a delete deletes what its user did not see
+	RefusalsForgotten Mutant = "refusals-forgotten" // a refused batch that comes again is judged again
+	NoCycleCheck      Mutant = "no-cycle-check"     // a directory may be moved below itself
+	HintBeforeCommit  Mutant = "hint-before-commit" // who waits is woken before there is anything to see
+	UnverifiedShared  Mutant = "unverified-shared"  // what another account uploaded is believed unread
+)
+
 // Bugs of garbage collection.
 const (
 	CollectAtOnce       Mutant = "collect-at-once"        // what was touched a moment ago is condemned if nothing names it

@@ -21,6 +21,13 @@ var (
 	hook              atomic.Value // a func(Point)
 )
 
+// DBFS_BUG=MUTANT puts a bug in from the start, for a suite that does not know of bugs.
+func init() {
+	if name := os.Getenv("DBFS_BUG"); name != "" {
+		Switch(Mutant(name))
+	}
+}
+
 func deadlyPoint(setting string) (Point, *atomic.Int64) {
 	name, times, _ := strings.Cut(setting, ":")
 	left := new(atomic.Int64)

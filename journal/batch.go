@@ -37,7 +37,7 @@ func (j *Journal) Batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 		return nil, err
 	}
 	b, err := j.batch(ready)
-	if err != nil || b == nil || b.safe {
+	if err != nil || b == nil || b.safe || fault.Bug(fault.BatchNotSynced) {
 		return b, err
 	}
 	if err := j.Sync(); err != nil {
@@ -56,6 +56,10 @@ func (j *Journal) batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 	case j.inflight != nil && j.inflight.taken, j.holdsBack():
 		return nil, nil
 	case j.inflight != nil:
+		if fault.Bug(fault.NewSeqOnRetry) {
+			j.st.seq++
+			j.inflight.Seq = j.st.seq
+		}
 		return j.inflight, nil
 	case j.st.owed:
 		return nil, nil

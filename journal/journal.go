@@ -311,7 +311,7 @@ func (j *Journal) Sync() error {
 func (j *Journal) stillFree(refs []dbfs.ChunkRef) []dbfs.ChunkRef {
 	var free []dbfs.ChunkRef
 	for _, r := range refs {
-		if j.needed[r.ID] == 0 {
+		if j.needed[r.ID] == 0 || fault.Bug(fault.EvictPinned) {
 			free = append(free, r)
 		}
 	}
@@ -332,6 +332,9 @@ func (j *Journal) need(c *dbfs.Content) {
 		return
 	}
 	for _, r := range c.Refs() {
+		if fault.Bug(fault.EvictPinned) {
+			j.unpin = append(j.unpin, r)
+		}
 		j.needed[r.ID]++
 	}
 }

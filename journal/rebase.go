@@ -152,6 +152,9 @@ func (r *rebase) edit(e *edit) error {
 		return err
 	}
 	for _, f := range out.follows {
+		if fault.Bug(fault.NotFollowed) {
+			break
+		}
 		r.follows[f.from] = f.to
 		r.looks.follow(f)
 		if op.Type == dbfs.OpCreate && f.from == op.Node { // adopted: the kernel goes on with the number it has

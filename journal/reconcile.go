@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // Reconciling decides what becomes of a pending edit when the namespace has moved on under
@@ -117,7 +118,7 @@ func (r *resolver) create(op dbfs.Op) {
 	}
 	op.Parent = r.reviveDir(op.Parent)
 	if m, taken := r.s.child(op.Parent, op.Name); taken {
-		if mergeable(op, m) && !madeHere(m) && !r.mentioned(m.ID) {
+		if mergeable(op, m) && (!madeHere(m) && !r.mentioned(m.ID) || fault.Bug(fault.AdoptOwn)) {
 			r.follow(op.Node, m.ID)
 			return
 		}
@@ -168,6 +169,7 @@ func (r *resolver) write(op dbfs.Op) {
 	case !ok:
 		n = unheardOf(op.Node)
 		r.bringBack(n, dbfs.RootNode, n.Name, op.Content, op.Attr.MTime)
+	case fault.Bug(fault.DeleteBeatsEdit) && !reachable(r.s, n.ID):
 	case lost(n):
 		r.bringBack(n, n.Parent, n.Name, op.Content, op.Attr.MTime)
 	case op.Base.Content != n.Revs.Content && !same:

@@ -75,6 +75,7 @@ type simReply struct {
 	Rate       float64      `json:"rate"`
 	Violations []sim.Result `json:"violations"`
 	Tables     []sim.Count  `json:"tables,omitempty"`
+	Events     sim.Events   `json:"events,omitempty"`
 	Trace      []string     `json:"trace,omitempty"`
 }
 
@@ -110,9 +111,9 @@ func (t *tool) simulate(ctx context.Context, flags *simFlags) error {
 
 func (t *tool) printHistories(flags *simFlags, got *sim.Report) error {
 	if t.json {
-		r := simReply{got.Histories, got.Took.Seconds(), got.Rate(), got.Violations, nil, got.Trace}
+		r := simReply{got.Histories, got.Took.Seconds(), got.Rate(), got.Violations, nil, nil, got.Trace}
 		if flags.tables {
-			r.Tables = got.Coverage.Counts()
+			r.Tables, r.Events = got.Coverage.Counts(), got.Events
 		}
 		if r.Violations == nil {
 			r.Violations = []sim.Result{}
@@ -129,8 +130,11 @@ func (t *tool) printHistories(flags *simFlags, got *sim.Report) error {
 		if err := got.Coverage.Print(t.out); err != nil {
 			return err
 		}
-		for _, cell := range got.Coverage.Missing() {
-			t.printf("never met: %s\n", cell)
+		if err := got.Events.Print(t.out); err != nil {
+			return err
+		}
+		for _, what := range append(got.Coverage.Missing(), got.Events.Missing()...) {
+			t.printf("never met: %s\n", what)
 		}
 	}
 	t.printf("%d histories, %d of them twice, in %s: %.0f/s, %d violations\n",

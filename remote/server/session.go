@@ -50,6 +50,9 @@ func (s *Server) openReceipts(ns dbfs.NamespaceID, receipts []dbfs.Receipt) map[
 
 // commit decides a proposal in one transaction and wakes those who wait for the namespace.
 func (s *Server) commit(ctx context.Context, ns dbfs.NamespaceID, p *proposal) ([]dbfs.Entry, error) {
+	if fault.Bug(fault.HintBeforeCommit) {
+		s.hub.publish(ns)
+	}
 	out, err := s.decide(ctx, ns, p)
 	if err != nil {
 		return nil, fmt.Errorf("commit to namespace %s: %w", ns, err)
@@ -58,7 +61,9 @@ func (s *Server) commit(ctx context.Context, ns dbfs.NamespaceID, p *proposal) (
 	if out.refused != nil {
 		return nil, out.refused
 	}
-	s.hub.publish(ns)
+	if !fault.Bug(fault.HintBeforeCommit) {
+		s.hub.publish(ns)
+	}
 	return out.entries, nil
 }
 

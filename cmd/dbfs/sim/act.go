@@ -23,6 +23,10 @@ func (w *world) meanwhile() {
 func (w *world) act() {
 	w.now = w.now.Add(time.Duration(1+w.clocks.IntN(2000)) * time.Millisecond)
 	c := w.clients[w.schedule.IntN(len(w.clients))]
+	if w.plan.garbage && w.schedule.IntN(10) == 0 {
+		w.collect()
+		return
+	}
 	switch n := w.schedule.IntN(1000); {
 	case n < 480:
 		if w.plan.Active == 0 || c.i < w.plan.Active {
@@ -48,6 +52,41 @@ func (w *world) act() {
 		w.operate(c)
 	default:
 		c.told()
+	}
+}
+
+// collect goes on with a collection of garbage, some steps at a time.
+func (w *world) collect() {
+	c := w.collection
+	if c == nil {
+		c = w.servers[w.schedule.IntN(servers)].NewCollection(false)
+	}
+	w.collection = nil // nobody else goes on with it meanwhile
+	if w.clocks.IntN(3) == 0 {
+		w.now = w.now.Add(time.Duration(w.clocks.IntN(9*24)) * time.Hour)
+	}
+	for range 1 + w.schedule.IntN(100) {
+		done, err := c.Step(w.ctx)
+		w.mirror.follow()
+		if !done && err == nil {
+			continue
+		}
+		if w.tracing {
+			w.note("garbage is collected: %+v %s", c.Result(), result(err))
+		}
+		if err != nil && !offline(err) {
+			w.fail("errors", "collect garbage: %v", err)
+		}
+		if c.Result().Deleted > 0 {
+			w.events[Collected]++
+		}
+		if n := c.Result().Rescued; n > 0 {
+			w.fail("P8", "%d chunks were condemned that somebody needs", n)
+		}
+		return
+	}
+	if w.collection == nil {
+		w.collection = c
 	}
 }
 
@@ -112,6 +151,7 @@ func (w *world) operate(c *client) {
 		w.note("a server sweeps: %s", result(err))
 	case w.plan.cutoff:
 		w.note("the log is cut off")
+		w.events[CutOff]++
 		w.must(w.store.changeHead(w.ns(), func(h *server.Head) { h.Floor = h.JID }), "cut the log off")
 	case w.plan.restore:
 		w.restore()
@@ -123,6 +163,7 @@ func (w *world) operate(c *client) {
 // restartServer starts a server again. Who was connected to it is not.
 func (w *world) restartServer(i int) {
 	w.note("server %d starts again", i)
+	w.events[ServerReborn]++
 	w.skews[i] = w.skew(5 * time.Minute)
 	calm := w.calm
 	w.calm = true
@@ -147,6 +188,7 @@ func (w *world) restore() {
 	}
 	w.epoch++
 	w.note("the server is restored")
+	w.events[Restored]++
 	w.must(w.store.restore(w.ns(), w.backup, w.epoch), "restore")
 	w.backup = nil
 	w.mirror.learn()
@@ -170,6 +212,7 @@ func (w *world) restore() {
 func (w *world) setRole() {
 	role := []dbfs.Role{dbfs.RoleNone, dbfs.RoleRead, dbfs.RoleWrite, dbfs.RoleWrite}[w.schedule.IntN(4)]
 	w.note("%s may now %s", guest, role)
+	w.events[Locked]++
 	calm := w.calm
 	w.calm = true
 	defer func() { w.calm = calm }()

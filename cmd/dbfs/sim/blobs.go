@@ -29,6 +29,9 @@ func (b *blobs) Put(_ context.Context, name string, data []byte) error {
 		return fmt.Errorf("object %s %w", name, dbfs.ErrExist)
 	}
 	b.objects[name] = bytes.Clone(data)
+	if b.w != nil {
+		b.w.events[Upload]++
+	}
 	b.w.meanwhile()
 	if b.w.fault(blobAnswerLost) {
 		return errBlobs

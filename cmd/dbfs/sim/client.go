@@ -39,8 +39,9 @@ type client struct {
 	editing bool         // … or an edit
 	shown   shown        // what observers know
 	holds   []hold
-	changes int  // of the server's doing, told so far
-	listed  bool // the tree has been listed, and observers know it
+	follows [][2]dbfs.NodeID // told, and not done yet
+	changes int              // of the server's doing, told so far
+	listed  bool             // the tree has been listed, and observers know it
 
 	chunks    map[dbfs.ChunkID][]byte // bytes on this disk that the server may not have
 	unsynced  []int                   // contents recorded since the last Sync
@@ -48,7 +49,8 @@ type client struct {
 	cursor    dbfs.Cursor             // as last seen
 	cursed    bool                    // … may go back: the log was restored or the disk lost something
 	exchanges int
-	noticed   []string // what reconciling told
+	noticed   []string                 // what reconciling told
+	copies    map[dbfs.NodeID]dbfs.JID // the content of others that the last conflicted copy of a file stepped aside for
 }
 
 // A hold is a file that is open for writing.
@@ -61,6 +63,7 @@ func newClient(w *world, i int) (*client, error) {
 	c := &client{
 		w: w, i: i, name: people[i], mine: i < len(w.base.mine) && w.base.mine[i], disk: newDisk(),
 		skew: w.skew(30 * time.Minute), chunks: make(map[dbfs.ChunkID][]byte),
+		copies: make(map[dbfs.NodeID]dbfs.JID),
 	}
 	token := w.base.reader
 	if i < len(w.base.tokens) {
@@ -145,9 +148,34 @@ func (l *listener) Handle(_ context.Context, r slog.Record) error {
 	})
 	if r.Message == "reconciled" {
 		l.c.noticed = append(l.c.noticed, b.String())
+		l.c.copied(r)
 	}
 	l.c.w.note("      %s: %s", l.c.name, &b)
 	return nil
+}
+
+// copied checks that one write of others makes one conflicted copy, whatever was pending (P5):
+// what was written after it here goes into that copy.
+func (c *client) copied(r slog.Record) {
+	var what, other string
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "what":
+			what = a.Value.String()
+		case "other":
+			other = a.Value.String()
+		}
+		return true
+	})
+	var id dbfs.NodeID
+	if what != string(journal.NoticeCopy) || c.editing || id.UnmarshalText([]byte(other)) != nil {
+		return
+	}
+	now := c.w.mirror.nodes[id].Revs.Content
+	if last, ok := c.copies[id]; ok && last == now && !c.w.plan.forgetful() {
+		c.w.fail("P5", "%s makes a second conflicted copy of %s, which nobody has written to since the first", c.name, short(id))
+	}
+	c.copies[id] = now
 }
 
 // read gives the syncer the bytes of a chunk.
@@ -186,6 +214,7 @@ func (c *client) run(what *bool, fn func()) (survived bool) {
 			survived = c.life == life
 		case diesInUpdate:
 			c.w.note("%s dies in a transaction", c.name)
+			c.w.events[DeathInside]++
 			c.restart(false, false)
 		case died:
 			if p.client != c.i {
@@ -199,6 +228,8 @@ func (c *client) run(what *bool, fn func()) (survived bool) {
 		}
 	}()
 	fn()
+	c.mustLive(life)
+	c.follow()
 	return
 }
 
@@ -206,11 +237,13 @@ func (c *client) run(what *bool, fn func()) (survived bool) {
 // showed must be shown again. A loss of power takes what was not synced.
 func (c *client) restart(quiet, power bool) {
 	w := c.w
+	w.events[Death]++
+	clear(c.copies)
 	before, foreign := c.shown, c.foreign
 	c.life++
 	c.busy, c.putting, c.editing = false, false, false
 	c.disk.failAfter, c.disk.crashAfter = -1, -1
-	c.holds = c.holds[:0]
+	c.holds, c.follows = c.holds[:0], c.follows[:0]
 	if c.poll != nil {
 		c.poll.Close()
 		c.poll = nil
@@ -219,6 +252,7 @@ func (c *client) restart(quiet, power bool) {
 	if power {
 		lost = w.disks.IntN(c.disk.unsynced() + 1)
 		c.disk.lose(lost)
+		w.events[PowerLoss] += min(lost, 1)
 		c.cursed = true
 		for _, n := range c.unsynced {
 			w.ledger.excused[n] = true
@@ -267,7 +301,9 @@ func (c *client) explain(err error) {
 	switch {
 	case err == nil, offline(err):
 	case errors.Is(err, errDisk):
+		c.w.events[DiskFailure]++
 		c.disk.failAfter = -1
+		clear(c.copies)
 	case c.w.plan.roles && (errors.Is(err, dbfs.ErrReadOnly) || errors.Is(err, dbfs.ErrForbidden)):
 	default:
 		c.w.fail("errors", "%s: %v", c.name, err)
@@ -276,7 +312,7 @@ func (c *client) explain(err error) {
 
 // forward checks P10 of a client: a cursor does not go back.
 func (c *client) forward(at dbfs.Cursor) {
-	if at.Epoch == c.cursor.Epoch && at.JID < c.cursor.JID && !c.cursed && !c.w.plan.cutoff && !c.w.plan.restore {
+	if at.Epoch == c.cursor.Epoch && at.JID < c.cursor.JID && !c.cursed && !c.w.plan.relists() {
 		c.w.fail("P10", "the cursor of %s goes from %v to %v", c.name, c.cursor, at)
 	}
 	c.cursor, c.cursed = at, false
@@ -290,7 +326,7 @@ func (c *client) stable(before, after dbfs.Cursor, changes, pending int) {
 		others = others || entries[i].Op.Device != c.sessions[0].Device()
 	}
 	c.foreign = c.foreign || others
-	if changes > 0 && !c.foreign && c.listed && !c.w.plan.power && !c.w.plan.cutoff {
+	if changes > 0 && !c.foreign && c.listed && !c.w.plan.forgetful() {
 		c.w.fail("P11", "%s saw %d nodes change while it synced nobody's edits but its own", c.name, changes)
 	}
 	if c.j.Backlog().Edits == 0 {
@@ -383,7 +419,7 @@ func (c *client) fsync() {
 func (c *client) observe(changes []journal.Change) {
 	for _, ch := range changes {
 		if ch.Follow != (dbfs.NodeID{}) {
-			c.follow(ch.Node, ch.Follow)
+			c.follows = append(c.follows, [2]dbfs.NodeID{ch.Node, ch.Follow})
 			continue
 		}
 		if ch.Remote {
@@ -395,15 +431,18 @@ func (c *client) observe(changes []journal.Change) {
 	}
 }
 
-// follow lets open files go on as another node.
-func (c *client) follow(from, to dbfs.NodeID) {
-	for i := range c.holds {
-		if c.holds[i].node == from {
-			c.j.Hold(to)
-			c.j.Release(from)
-			c.holds[i].node = to
+// follow lets open files go on as the nodes that observers were told of.
+func (c *client) follow() {
+	for _, f := range c.follows {
+		for i := range c.holds {
+			if c.holds[i].node == f[0] {
+				c.j.Hold(f[1])
+				c.j.Release(f[0])
+				c.holds[i].node = f[1]
+			}
 		}
 	}
+	c.follows = c.follows[:0]
 }
 
 // learn looks at everything, as observers do once.

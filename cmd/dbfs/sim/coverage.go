@@ -120,6 +120,54 @@ var tables = []struct {
 	rows  []row
 }{{"same node", sameNode}, {"same name", sameName}, {"parents", parents}}
 
+// An Event is something that happens now and then, and that histories are no test without.
+type Event string
+
+const (
+	Refusal      Event = "batches refused"
+	Repeat       Event = "batches that came again"
+	Relisting    Event = "listings anew"
+	Death        Event = "clients that died"
+	DeathInside  Event = "… in a transaction"
+	PowerLoss    Event = "losses of power that took something back"
+	DiskFailure  Event = "disks that failed"
+	Upload       Event = "chunks put"
+	Deletion     Event = "objects deleted"
+	Collected    Event = "collections of garbage that deleted chunks"
+	Restored     Event = "restores"
+	CutOff       Event = "logs cut off"
+	Locked       Event = "roles changed"
+	LateClosing  Event = "files closed that others had changed meanwhile"
+	ServerReborn Event = "servers started again"
+)
+
+var allEvents = []Event{Refusal, Repeat, Relisting, Death, DeathInside, PowerLoss, DiskFailure, Upload, Deletion, Collected,
+	Restored, CutOff, Locked, LateClosing, ServerReborn}
+
+// Events counts them.
+type Events map[Event]int
+
+// Missing returns those that never happened.
+func (e Events) Missing() []string {
+	var all []string
+	for _, what := range allEvents {
+		if e[what] == 0 {
+			all = append(all, string(what))
+		}
+	}
+	return all
+}
+
+// Print writes them, a line each.
+func (e Events) Print(to io.Writer) error {
+	for _, what := range allEvents {
+		if _, err := fmt.Fprintf(to, "%9d  %s\n", e[what], what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Coverage counts how often each case of reconciling was met.
 type Coverage map[journal.Cell]int
 

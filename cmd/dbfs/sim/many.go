@@ -28,6 +28,7 @@ type Report struct {
 	Twice      int // how many of them were run twice
 	Violations []Result
 	Coverage   Coverage
+	Events     Events
 	Took       time.Duration
 	Trace      []string // of the last history, if Options want one
 }
@@ -43,7 +44,7 @@ func Many(ctx context.Context, b Budget) (Report, error) {
 	if b.Enough == 0 {
 		b.Enough = 10
 	}
-	m := &many{Budget: b, report: Report{Coverage: make(Coverage)}}
+	m := &many{Budget: b, report: Report{Coverage: make(Coverage), Events: make(Events)}}
 	begin := time.Now()
 	var wait sync.WaitGroup
 	for range b.Workers {
@@ -110,6 +111,9 @@ func (m *many) take(r Result, twice bool, err error) {
 	}
 	m.report.Coverage.Add(r.Coverage)
 	m.report.Trace = r.Trace
+	for what, n := range r.Events {
+		m.report.Events[what] += n
+	}
 	if r.Violation != "" {
 		m.report.Violations = append(m.report.Violations, r)
 		m.over.Store(m.over.Load() || len(m.report.Violations) >= m.Enough)

@@ -17,7 +17,8 @@ type mirror struct {
 	nodes map[dbfs.NodeID]dbfs.Node
 	names map[place]dbfs.NodeID
 	kids  map[dbfs.NodeID]int // live children
-	batch []dbfs.NodeID       // changed since the last end of a batch
+	taken map[dbfs.OpID]dbfs.JID
+	batch []dbfs.NodeID // changed since the last end of a batch
 }
 
 // A place is a name in a directory.
@@ -39,6 +40,7 @@ func (m *mirror) head() dbfs.JID { return m.start + dbfs.JID(len(m.log)) }
 // learn takes over what the server has: at the beginning, and after a restore.
 func (m *mirror) learn() {
 	m.log, m.batch = m.log[:0], m.batch[:0]
+	m.taken = make(map[dbfs.OpID]dbfs.JID)
 	m.nodes, m.names, m.kids = make(map[dbfs.NodeID]dbfs.Node), make(map[place]dbfs.NodeID), make(map[dbfs.NodeID]int)
 	err := m.w.store.View(m.w.ctx, m.w.ns(), func(tx server.ReadTx) error {
 		head, err := tx.Head()
@@ -100,6 +102,7 @@ func (m *mirror) apply(e *dbfs.Entry) {
 	n := e.Node
 	old, known := m.nodes[n.ID]
 	m.forward(e, &old, known)
+	m.taken[e.Op] = e.JID
 	m.log = append(m.log, *e)
 	m.enter(n)
 	m.batch = append(m.batch, n.ID)

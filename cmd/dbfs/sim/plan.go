@@ -14,12 +14,19 @@ type Plan struct {
 	cutoff   bool // the log is cut off
 	restore  bool // the server is brought back to an earlier state
 	roles    bool // the second account is let in and kept out
+	garbage  bool // … is collected, and what is old forgotten, while days pass
 	chunks   bool // files have bytes, which travel before the record that names them
 	holds    bool // files stay open for writing over remote changes
 	smallTxn bool // transactions of the clients hold little
 
 	rates [faults]int // per thousand
 }
+
+// relists reports whether clients may have to list the tree anew.
+func (p *Plan) relists() bool { return p.cutoff || p.restore || p.garbage }
+
+// forgetful reports whether a client or its log may forget what the client was told.
+func (p *Plan) forgetful() bool { return p.relists() || p.power }
 
 // A faultKind is what may go wrong on the way.
 type faultKind int
@@ -55,6 +62,7 @@ var Plans = []Plan{
 	{Name: "restores", crashes: true, restore: true, chunks: true, rates: lossy},
 	{Name: "disks", crashes: true, disks: true, smallTxn: true, rates: lossy},
 	{Name: "apart", Apart: true, crashes: true, holds: true, chunks: true, rates: rough},
+	{Name: "garbage", garbage: true, crashes: true, holds: true, chunks: true, rates: rough},
 	{Name: "roles", roles: true, crashes: true, chunks: true, rates: rough},
 	{Name: "lone resets", Active: 1, crashes: true, cutoff: true, chunks: true, rates: lossy},
 }

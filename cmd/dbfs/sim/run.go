@@ -26,6 +26,7 @@ type Result struct {
 	Trace     []string `json:"trace,omitempty"`
 
 	Coverage Coverage `json:"-"`
+	Events   Events   `json:"-"`
 }
 
 const defaultSteps = 120
@@ -48,7 +49,7 @@ func Run(seed uint64, plan Plan, o Options) (r Result, err error) {
 	if err != nil {
 		return r, fmt.Errorf("make a world: %w", err)
 	}
-	r = Result{Seed: seed, Plan: plan.Name, Coverage: w.cover}
+	r = Result{Seed: seed, Plan: plan.Name, Coverage: w.cover, Events: w.events}
 	defer func() {
 		r.Hash, r.Trace = w.hash, w.trace
 		switch p := recover().(type) {

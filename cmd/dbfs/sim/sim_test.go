@@ -88,9 +88,12 @@ func TestHistories(t *testing.T) {
 	if err := got.Coverage.Print(&b); err != nil {
 		t.Fatal(err)
 	}
+	if err := got.Events.Print(&b); err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("%d histories of 4 clients and %d steps, %d of them twice, in %v: %.0f/s, %d violations\n%s",
 		got.Histories, defaultSteps, got.Twice, got.Took.Round(time.Millisecond), got.Rate(), len(got.Violations), &b)
-	missing := got.Coverage.Missing()
+	missing := append(got.Coverage.Missing(), got.Events.Missing()...)
 	if len(missing) > 0 {
 		t.Logf("never met: %s", strings.Join(missing, "; "))
 	}

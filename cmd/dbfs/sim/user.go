@@ -391,5 +391,8 @@ func (c *client) closeFile() error {
 	number, content := c.next()
 	c.says("closes %s with content %d", short(h.node), number)
 	c.w.ledger.excused[numberOf(h.base)] = true
+	if n, ok := c.shown.nodes[h.node]; !ok || !n.node.Content.Equal(h.base) {
+		c.w.events[LateClosing]++
+	}
 	return c.save(h.node, h.base, number, content)
 }

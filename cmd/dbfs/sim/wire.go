@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/remote/server"
@@ -68,6 +69,9 @@ func (x wire) Log(ctx context.Context, ns dbfs.NamespaceID, after dbfs.Cursor, _
 
 func (x wire) Tree(ctx context.Context, ns dbfs.NamespaceID, after dbfs.NodeID, _ int) (dbfs.TreePage, error) {
 	limit := 1 + x.c.w.schedule.IntN(8)
+	if after == dbfs.RootNode && x.c.listed {
+		x.c.w.events[Relisting]++
+	}
 	return carry(x, "tree", func(se *server.Session) (dbfs.TreePage, error) { return se.Tree(ctx, ns, after, limit) })
 }
 
@@ -86,12 +90,19 @@ func (x wire) Get(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef) (
 // Commit also keeps a copy of some batches, which comes again later.
 func (x wire) Commit(ctx context.Context, ns dbfs.NamespaceID, b dbfs.Batch) ([]dbfs.Entry, error) {
 	w := x.c.w
+	if i := slices.IndexFunc(w.late, func(l lateCommit) bool { return l.c == x.c }); i >= 0 && w.luck.IntN(4) == 0 {
+		w.deliver(i) // what was on its way all the time
+	}
 	entries, err := carry(x, "commit", func(se *server.Session) ([]dbfs.Entry, error) {
 		entries, err := se.Commit(ctx, ns, b)
 		w.answered(x.c, &b, entries, err)
 		return entries, err
 	})
-	if !w.calm && w.plan.rates[requestLost] > 0 && w.luck.IntN(8) == 0 {
+	often := 8
+	if errors.Is(err, errLost) {
+		often = 2 // it may only be late
+	}
+	if !w.calm && w.plan.rates[requestLost] > 0 && w.luck.IntN(often) == 0 {
 		w.late = append(w.late, lateCommit{x.c, b})
 	}
 	return entries, err
@@ -108,7 +119,10 @@ func (w *world) deliverLate() {
 	if len(w.late) == 0 {
 		return
 	}
-	i := w.schedule.IntN(len(w.late))
+	w.deliver(w.schedule.IntN(len(w.late)))
+}
+
+func (w *world) deliver(i int) {
 	l := w.late[i]
 	w.late[i] = w.late[len(w.late)-1]
 	w.late = w.late[:len(w.late)-1]
@@ -142,6 +156,8 @@ func (w *world) answered(c *client, b *dbfs.Batch, entries []dbfs.Entry, err err
 		now.first = entries[0].JID
 	case errors.As(err, &refused):
 		now.refused = true
+		w.events[Refusal]++
+		w.mayRefuse(c, b, refused)
 	default:
 		return
 	}
@@ -149,7 +165,26 @@ func (w *world) answered(c *client, b *dbfs.Batch, entries []dbfs.Entry, err err
 	if before, ok := w.answers[key]; ok && before != now {
 		w.fail("P6", "batch %d of %s was answered with %+v, and now with %+v", b.Seq, c.name, before, now)
 	}
+	if _, again := w.answers[key]; again {
+		w.events[Repeat]++
+	}
 	w.answers[key] = now
+}
+
+// mayRefuse checks that a refusal is no lie (P6), and that it has a reason: who is alone, or
+// keeps to a directory of its own, is never refused (P5).
+func (w *world) mayRefuse(c *client, b *dbfs.Batch, refused *dbfs.RefusedError) {
+	if w.plan.forgetful() {
+		return
+	}
+	for i := range b.Ops {
+		if jid, taken := w.mirror.taken[b.Ops[i].ID]; taken {
+			w.fail("P6", "batch %d of %s is refused (%s), and one of its edits was taken as entry %d", b.Seq, c.name, refused.Code, jid)
+		}
+	}
+	if w.plan.Active == 1 || w.plan.Apart {
+		w.fail("P5", "nobody was in the way of %s, but batch %d is refused: %s", c.name, b.Seq, refused.Code)
+	}
 }
 
 func (w *world) digest(ops []dbfs.Op) uint64 {
@@ -179,6 +214,7 @@ func (w *world) readable(n *dbfs.Node) {
 
 // deleted checks P8: an object that is deleted is not what somebody's file is read from.
 func (w *world) deleted(name string) {
+	w.events[Deletion]++
 	for _, n := range w.mirror.nodes {
 		if n.Deleted {
 			continue

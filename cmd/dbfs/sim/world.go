@@ -19,6 +19,8 @@ import (
 	"github.com/dbfs/dbfs/remote/server"
 )
 
+const day = 24 * time.Hour
+
 // epoch0 is when everything begins.
 var epoch0 = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
@@ -49,7 +51,10 @@ type world struct {
 	answers map[answerKey]answer
 	epoch   uint32
 	backup  backup
-	cover   Coverage
+
+	collection *server.Collection // of garbage, under way; nil: none
+	cover      Coverage
+	events     Events
 
 	hash    uint64 // of everything that has happened
 	tracing bool
@@ -145,7 +150,7 @@ func newWorld(seed uint64, plan Plan, clients int, tracing bool) (*world, error)
 	}
 	w := &world{
 		seed: seed, plan: plan, ctx: context.Background(), now: epoch0, base: b, epoch: 1, tracing: tracing,
-		answers: make(map[answerKey]answer), cover: make(Coverage), hash: fnvOffset,
+		answers: make(map[answerKey]answer), cover: make(Coverage), events: make(Events), hash: fnvOffset,
 	}
 	for i, r := range []**rand.Rand{&w.workload, &w.schedule, &w.luck, &w.clocks, &w.disks, &w.ids} {
 		*r = rand.New(rand.NewPCG(seed, uint64(i)))
@@ -175,8 +180,13 @@ func newWorld(seed uint64, plan Plan, clients int, tracing bool) (*world, error)
 
 // serve starts a server anew over the database.
 func (w *world) serve(i int) error {
+	keep := server.Retention{}
+	if w.plan.garbage {
+		keep = server.Retention{Contents: 2 * day, Versions: 3, Log: 2 * day, Deleted: 4 * day}
+	}
 	srv, err := server.New(w.store, w.blobs, server.Options{
-		Now: func() time.Time { return w.now.Add(w.skews[i]) }, Rand: func() float64 { return 0.5 }, Log: silent, Lanes: 1,
+		Keep: keep,
+		Now:  func() time.Time { return w.now.Add(w.skews[i]) }, Rand: func() float64 { return 0.5 }, Log: silent, Lanes: 1,
 	})
 	w.servers[i] = srv
 	return err
