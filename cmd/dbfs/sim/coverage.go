@@ -15,7 +15,12 @@ import (
 type row struct {
 	local   journal.Local
 	remote  journal.Remote
-	allowed string // verdicts, separated by spaces
+	allowed string // verdicts, separated by spaces; those in parentheses need not come
+}
+
+// verdicts returns those that must come.
+func (r row) verdicts() []string {
+	return slices.DeleteFunc(strings.Fields(r.allowed), func(v string) bool { return v[0] == '(' })
 }
 
 // The tables of reconciling, as far as there are the edits. A verdict of several letters is
@@ -56,7 +61,7 @@ var (
 		{journal.LocalExchange, journal.RemoteWrite, "K"},
 		{journal.LocalExchange, journal.RemoteMove, "D"},
 		{journal.LocalExchange, journal.RemoteSetAttr, "K"},
-		{journal.LocalExchange, journal.RemoteDeleted, "M MN"},
+		{journal.LocalExchange, journal.RemoteDeleted, "M MN (VM)"},
 		{journal.LocalExchange, journal.RemoteAncestorDeleted, "V VM"},
 		{journal.LocalExchange, journal.RemoteAncestorMoved, "K"},
 		{journal.LocalExchange, journal.RemoteCycle, "D"},
@@ -191,7 +196,7 @@ func (c Coverage) Counts() []Count {
 	all := []Count{}
 	for _, table := range tables {
 		for _, r := range table.rows {
-			for _, v := range strings.Fields(r.allowed) {
+			for _, v := range r.verdicts() {
 				all = append(all, Count{r.local, r.remote, journal.Verdict(v), c.count(r, v)})
 			}
 		}
@@ -213,6 +218,7 @@ var strict = func() map[journal.Cell]bool {
 	for _, table := range tables {
 		for _, r := range table.rows {
 			for _, v := range strings.Fields(r.allowed) {
+				v = strings.Trim(v, "()")
 				all[journal.Cell{Local: r.local, Remote: r.remote, Verdict: journal.Verdict(v), Only: true}] = true
 			}
 		}
@@ -260,13 +266,13 @@ func (c Coverage) Print(to io.Writer) error {
 }
 
 func (c Coverage) verdicts(r row) string {
-	allowed := strings.Fields(r.allowed)
+	allowed := r.verdicts()
 	var texts, others []string
 	for _, v := range allowed {
 		texts = append(texts, fmt.Sprintf("%s %d", v, c.count(r, v)))
 	}
 	for cell := range c {
-		if v := string(cell.Verdict); cell.Local == r.local && cell.Remote == r.remote && !cell.Only && !slices.Contains(allowed, v) {
+		if v := string(cell.Verdict); cell.Local == r.local && cell.Remote == r.remote && !slices.Contains(allowed, v) {
 			others = append(others, fmt.Sprintf("(%s %d)", v, c.count(r, v)))
 		}
 	}

@@ -66,10 +66,11 @@ type world struct {
 type base struct {
 	rows   *rows
 	ns     dbfs.NamespaceID
-	owner  string   // token of the owner's first device
-	tokens []string // of the devices
-	mine   []bool   // whether a device is the owner's
-	reader string   // token of a device that looks at what is there
+	all    []dbfs.NamespaceID // the accounts' own ones, and ns
+	owner  string             // token of the owner's first device
+	tokens []string           // of the devices
+	mine   []bool             // whether a device is the owner's
+	reader string             // token of a device that looks at what is there
 }
 
 var people = []string{"alice", "bob", "carol", "dave", "eve", "frank", "grace", "heidi"}
@@ -118,24 +119,51 @@ func makeBase(n int) (*base, error) {
 	if err := owner.SetMember(ctx, b.ns, guest, dbfs.RoleWrite); err != nil {
 		return nil, err
 	}
+	var guests *server.Session
 	for i := range n {
 		of := admin
 		if i%2 == 1 {
 			of = other.Token
 		}
-		_, token := login(of, people[i])
+		se, token := login(of, people[i])
+		if i%2 == 1 {
+			guests = se
+		}
 		b.tokens, b.mine = append(b.tokens, token), append(b.mine, i%2 == 0)
 	}
 	_, b.reader = login(admin, "reader")
+	if err != nil {
+		return nil, err
+	}
 	b.rows.undo = nil
+	ours, err := owner.Namespaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := guests.Namespaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.all = []dbfs.NamespaceID{ours[0].ID, theirs[0].ID, b.ns}
 	return b, err
+}
+
+// sortedBase makes bases until the namespaces of one are in a certain order, which is that in which
+// they are walked: ids are random, and a seed must mean the same everywhere.
+func sortedBase(n int) (*base, error) {
+	for {
+		b, err := makeBase(n)
+		if err != nil || slices.IsSorted(b.all) {
+			return b, err
+		}
+	}
 }
 
 // bases holds one base for each number of clients.
 var bases sync.Map // int -> func() (*base, error)
 
 func baseFor(n int) (*base, error) {
-	made, _ := bases.LoadOrStore(n, sync.OnceValues(func() (*base, error) { return makeBase(n) }))
+	made, _ := bases.LoadOrStore(n, sync.OnceValues(func() (*base, error) { return sortedBase(n) }))
 	return made.(func() (*base, error))()
 }
 
