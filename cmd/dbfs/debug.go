@@ -104,7 +104,7 @@ func (t *tool) simulate(ctx context.Context, flags *simFlags) error {
 		return err
 	}
 	if n := len(got.Violations); n > 0 {
-		return fmt.Errorf("%s of %d violated a property: %w", count(int64(n), "history"), got.Histories, dbfs.ErrCorrupt)
+		return fmt.Errorf("%s in %d histories: %w", count(int64(n), "violation"), got.Histories, dbfs.ErrCorrupt)
 	}
 	return nil
 }
