@@ -82,6 +82,7 @@ type sight struct {
 	met   []Remote // of its node
 	prey  []Remote // of the node that it replaces, or changes places with
 	into  []Remote // of its destination
+	more  bool     // what it was to replace is not there, perhaps by an earlier edit that became something else
 }
 
 // see looks at what an edit meets before it is resolved.
@@ -122,6 +123,8 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 		if op.Type == dbfs.OpMove && ok && !v.Deleted && !holds(v, place{op.Parent, op.Name}) && !slices.Contains(g.prey, RemoteMove) {
 			g.prey = append(g.prey, RemoteMove)
 		}
+		m, taken := s.child(op.Parent, op.Name)
+		g.more = len(g.prey) == 0 && op.Type == dbfs.OpMove && !(taken && m.ID == op.Replace.Node)
 	}
 	if op.Type == dbfs.OpExchange {
 		if m, ok := s.node(op.Replace.Node); ok && (below(s, m.Parent, op.Node) || below(s, n.Parent, m.ID)) {
@@ -262,6 +265,9 @@ func (g *sight) tell(out *outcome, s *snapshot) {
 	v := g.verdict(out)
 	at := g.occupant(out, s)
 	facts := len(g.met) + len(g.prey) + len(g.into)
+	if g.more {
+		facts++
+	}
 	if at != "" {
 		facts++
 		g.j.cfg.Trace(Cell{g.local, at, v, facts == 1})
