@@ -34,6 +34,7 @@ var commands = []struct {
 	{"Be sure", []func(*tool) *cobra.Command{waitCommand, heldCommand}},
 	{"Local copies", []func(*tool) *cobra.Command{pinCommand, unpinCommand, freeCommand, warmupCommand, cacheCommand}},
 	{"Find", []func(*tool) *cobra.Command{searchCommand, grepCommand}},
+	{"Go back", []func(*tool) *cobra.Command{versionsCommand, restoreCommand}},
 	{"Conflicts and sharing", []func(*tool) *cobra.Command{conflictsCommand, nsCommand}},
 	{"Tune", []func(*tool) *cobra.Command{pauseCommand, resumeCommand}},
 	{"Run a service", []func(*tool) *cobra.Command{serveCommand, adminCommand}},

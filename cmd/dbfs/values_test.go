@@ -80,3 +80,25 @@ func TestPaintSpansIgnoresNonsense(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestParseMoment(t *testing.T) {
+	zone := time.FixedZone("", 7200)
+	now := time.Date(2026, 5, 3, 12, 0, 0, 0, zone)
+	for v, want := range map[string]time.Time{
+		"2026-05-01":           time.Date(2026, 5, 1, 0, 0, 0, 0, zone),
+		"2026-05-01 17:30":     time.Date(2026, 5, 1, 17, 30, 0, 0, zone),
+		"2026-05-01 17:30:05":  time.Date(2026, 5, 1, 17, 30, 5, 0, zone),
+		"2026-05-01T17:30:00Z": time.Date(2026, 5, 1, 17, 30, 0, 0, time.UTC),
+		"2h":                   now.Add(-2 * time.Hour),
+		"1d":                   now.Add(-24 * time.Hour),
+	} {
+		if got, err := parseMoment(v, now); err != nil || !got.Equal(want) {
+			t.Errorf("%q: %v, %v; want %v", v, got, err, want)
+		}
+	}
+	for _, v := range []string{"", "yesterday", "2026-13-01", "-2h", "17:30"} {
+		if got, err := parseMoment(v, now); err == nil {
+			t.Errorf("%q: %v", v, got)
+		}
+	}
+}

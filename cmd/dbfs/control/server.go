@@ -80,6 +80,9 @@ func (s *Server) routes() http.Handler {
 	if copies, ok := s.daemon.(Copies); ok {
 		copiesRoutes(mux, copies)
 	}
+	if past, ok := s.daemon.(Past); ok {
+		pastRoutes(mux, past)
+	}
 	if host, ok := s.daemon.(Host); ok {
 		mux.Handle("/v1/server/", http.StripPrefix("/v1/server", host.ServerHandler()))
 	}
