@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Hands do on a device what its user wants done. Paths are those of the drive.
@@ -17,6 +19,7 @@ type hands interface {
 	mkdir(path string) error
 	remove(path string) error // a file, symlink or empty directory
 	rename(from, to string) error
+	exchange(a, b string) error
 	symlink(target, path string) error
 	chmod(path string, mode fs.FileMode) error
 	touch(path string, mtime time.Time) error
@@ -58,6 +61,10 @@ func (h mountHands) mkdir(path string) error { return os.Mkdir(h.v.at(path), 0o7
 func (h mountHands) remove(path string) error { return os.Remove(h.v.at(path)) }
 
 func (h mountHands) rename(from, to string) error { return os.Rename(h.v.at(from), h.v.at(to)) }
+
+func (h mountHands) exchange(a, b string) error {
+	return unix.Renameat2(unix.AT_FDCWD, h.v.at(a), unix.AT_FDCWD, h.v.at(b), unix.RENAME_EXCHANGE)
+}
 
 func (h mountHands) symlink(target, path string) error { return os.Symlink(target, h.v.at(path)) }
 

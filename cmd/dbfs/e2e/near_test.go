@@ -225,6 +225,18 @@ func (n *near) rename(from, to string) error {
 	return err
 }
 
+func (n *near) exchange(a, b string) error {
+	one, err := n.j.Lookup(a)
+	if err != nil {
+		return err
+	}
+	other, err := n.j.Lookup(b)
+	if err != nil {
+		return err
+	}
+	return n.j.Exchange(one.ID, other.ID)
+}
+
 func (n *near) symlink(target, path string) error {
 	dir, name, err := n.parent(path)
 	if err != nil {

@@ -53,6 +53,29 @@ func rename(from, to string) step {
 	return must("rename "+from, func(v *device) error { return v.hands.rename(from, to) })
 }
 
+// exchange lets two names change places.
+func exchange(a, b string) step {
+	return must("exchange "+a+" with "+b, func(v *device) error { return v.hands.exchange(a, b) })
+}
+
+// clearAway does what rm -r does.
+func clearAway(path string) step {
+	return must("clear away "+path, func(v *device) error { return v.clearAway(path) })
+}
+
+func (v *device) clearAway(path string) error {
+	names, err := v.hands.list(path)
+	if err != nil {
+		return v.hands.remove(path) // a file
+	}
+	for _, name := range names {
+		if err := v.clearAway(path + "/" + name); err != nil {
+			return err
+		}
+	}
+	return v.hands.remove(path)
+}
+
 func symlink(target, path string) step {
 	return must("symlink "+path, func(v *device) error { return v.hands.symlink(target, path) })
 }

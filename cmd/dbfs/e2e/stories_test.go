@@ -502,6 +502,42 @@ func TestSecondDeviceJoins(t *testing.T) {
 }
 
 // everywhere plays a story over a directory of objects and, if there is one to test with, over S3.
+// Names change places in one step, whoever else changes them.
+func TestExchange(t *testing.T) {
+	story(t,
+		as(alice, mkdir("d"), write("d/a", "one"), write("b", "two"), mkdir("e"), write("e/c", "three")), synced(),
+		as(alice, exchange("d/a", "b")),
+		as(bob, sees("d/a", "two"), sees("b", "one"), exchange("d", "e")),
+		as(alice, sees("e/a", "two"), sees("d/c", "three")), synced(),
+		as(bob, offline(), exchange("b", "e/a"), write("e/a", "bob's")), // which was b
+		as(alice, write("b", "alice's"), sent()),
+		as(bob, online(), sees("b", "two"), sees("e/a", "alice's"), sees(copyOf("e/a", bob), "bob's")),
+	)
+}
+
+// A tree that is removed on one device and used on another: what was written there stays.
+func TestTreeRemoved(t *testing.T) {
+	many := func(v *device) {
+		v.t.Helper()
+		for i := range 60 {
+			write(fmt.Sprintf("d/sub/%02d", i), fmt.Sprint("file ", i))(v)
+		}
+	}
+	story(t,
+		as(alice, mkdir("d"), mkdir("d/sub"), many, write("d/kept", "kept"), write("out", "out")), synced(),
+		as(alice, clearAway("d/sub")),
+		as(bob, holds("d", "kept"), holds("", "d", "out")), synced(),
+		as(alice, mkdir("d/sub"), many), synced(),
+		as(bob, offline(), write("d/sub/07", "bob's"), write("d/sub/new", "new")),
+		as(alice, clearAway("d"), sent()),
+		as(bob, online(), sees("d/sub/07", "bob's"), sees("d/sub/new", "new"), holds("d/sub", "07", "new"), holds("d", "sub")), synced(),
+		as(bob, offline(), clearAway("d")),
+		as(alice, write("d/sub/07", "alice's"), sent()),
+		as(bob, online(), sees("d/sub/07", "alice's"), holds("d/sub", "07")),
+		as(alice, holds("d/sub", "07"), holds("", "d", "out")),
+	)
+}
+
 func everywhere(t *testing.T, acts ...act) {
 	t.Run("directory", func(t *testing.T) { tell(t, "", true, acts) })
 	t.Run("S3", func(t *testing.T) {
