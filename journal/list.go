@@ -114,6 +114,7 @@ func (l *Listing) known() ([]dbfs.NodeID, error) {
 		known = append(known, n.ID)
 		return true
 	})
+	slices.SortFunc(known, compareIDs)
 	return known, err
 }
 
