@@ -120,7 +120,9 @@ func cacheCommand(t *tool) *cobra.Command {
 		Annotations: map[string]string{byPath: "yes"},
 		RunE:        func(cmd *cobra.Command, _ []string) error { return t.cacheCheck(cmd.Context()) },
 	}
-	return chooses(&cobra.Command{Use: "cache", Short: "Inspect and maintain the cache of this device"}, info, clear, check)
+	return chooses(&cobra.Command{
+		Use: "cache", Short: "Inspect and maintain the cache of this device", Example: "  dbfs cache info\n  dbfs cache clear",
+	}, info, clear, check)
 }
 
 func (t *tool) cacheInfo(ctx context.Context) error {
