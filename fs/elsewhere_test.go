@@ -169,9 +169,15 @@ func (e *elsewhere) takeOp(op *dbfs.Op) {
 func (e *elsewhere) upload(op *dbfs.Op) {
 	e.d.t.Helper()
 	ctx := context.Background()
+	there, err := e.d.chunks.Check(ctx, e.j.NS(), op.Content.Refs())
+	e.d.must(err)
+	has := make(map[dbfs.ChunkID]bool)
+	for i, ref := range op.Content.Refs() {
+		has[ref.ID] = there[i] != ""
+	}
 	for i := range op.Content.Chunks {
 		ref := op.Content.Ref(i)
-		if ref.ID == dbfs.ZeroChunk {
+		if ref.ID == dbfs.ZeroChunk || has[ref.ID] { // what is there already may be gone here
 			continue
 		}
 		raw, err := e.d.cache.Chunk(ctx, cache.File{NS: e.j.NS(), Node: op.Node}, i, ref)

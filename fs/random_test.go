@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	iofs "io/fs"
@@ -20,18 +21,34 @@ import (
 	"github.com/dbfs/dbfs/cache"
 )
 
+var seedFlag = flag.Uint64("seed", 0, "of the random tests; 0: another each time")
+
+// seedOf returns the seed of a random test, and says it.
+func seedOf(t *testing.T) uint64 {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d (-seed %[1]d repeats what it decides)", seed)
+	return seed
+}
+
 // small makes a cache that has to evict all the time.
 func small(_ *Config, o *cache.Options) { o.Size = 1 << 20 }
 
 // TestRandomFile does to a file what may be done to one, through several handles, and keeps
 // its bytes beside it in memory.
 func TestRandomFile(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := seedOf(t)
 	d := newDrive(t, small)
 	server := newElsewhere(d, d.root)
 	for _, max := range []int{10_000, 200_000, 6_000_000} {
-		f := &fileModel{d: d, name: d.path(fmt.Sprint(max)), max: max, rng: rand.New(rand.NewPCG(seed, uint64(max)))}
+		f := &fileModel{d: d, name: d.path(fmt.Sprint(max)), max: max, rng: rand.New(rand.NewPCG(seed, uint64(max))), readers: make(map[*os.File]bool)}
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("file of up to %d bytes, last steps:\n%s", max, strings.Join(f.done[len(f.done)-min(20, len(f.done)):], "\n"))
+			}
+		})
 		d.must(os.WriteFile(f.name, nil, 0o644))
 		for i := range 250 {
 			f.step()
@@ -44,7 +61,7 @@ func TestRandomFile(t *testing.T) {
 		server.take()
 		f.check()
 		if t.Failed() {
-			t.Fatalf("file of up to %d bytes, last steps:\n%s", max, strings.Join(f.done[len(f.done)-min(20, len(f.done)):], "\n"))
+			t.FailNow()
 		}
 	}
 }
@@ -57,6 +74,7 @@ type fileModel struct {
 	rng     *rand.Rand
 	want    []byte
 	handles []*os.File
+	readers map[*os.File]bool // those of handles that only read
 	done    []string
 }
 
@@ -74,12 +92,14 @@ func (f *fileModel) did(format string, a ...any) { f.done = append(f.done, fmt.S
 func (f *fileModel) step() {
 	f.d.t.Helper()
 	if len(f.handles) == 0 || len(f.handles) < 4 && f.rng.IntN(10) == 0 {
-		h, err := os.OpenFile(f.name, os.O_RDWR, 0)
-		f.d.must(err)
-		f.handles = append(f.handles, h)
+		f.open()
 	}
 	i := f.rng.IntN(len(f.handles))
 	h := f.handles[i]
+	if f.readers[h] {
+		f.readerStep(h, i)
+		return
+	}
 	off, n := f.span()
 	switch f.rng.IntN(16) {
 	case 0, 1, 2, 3:
@@ -193,6 +213,35 @@ func (f *fileModel) copyRange(h *os.File, off, n int) {
 	}
 	f.grow(to + n)
 	copy(f.want[to:], f.want[off:off+n])
+}
+
+// open opens the file one more time, at times only for reading.
+func (f *fileModel) open() {
+	f.d.t.Helper()
+	how := []int{os.O_RDWR, os.O_RDONLY}[f.rng.IntN(2)]
+	f.did("open, flags %d", how)
+	h, err := os.OpenFile(f.name, how, 0)
+	f.d.must(err)
+	f.handles = append(f.handles, h)
+	f.readers[h] = how == os.O_RDONLY
+}
+
+// readerStep does what can be done through a handle that only reads.
+func (f *fileModel) readerStep(h *os.File, i int) {
+	f.d.t.Helper()
+	off, n := f.span()
+	switch f.rng.IntN(8) {
+	case 0:
+		f.did("close a reader")
+		f.d.must(h.Close())
+		f.handles = slices.Delete(f.handles, i, i+1)
+	case 1:
+		f.did("look for holes, reading")
+		f.holes(h)
+	default:
+		f.did("read %d at %d, reading", n, off)
+		f.read(h, off, n)
+	}
 }
 
 func (f *fileModel) span() (off, n int) {
