@@ -238,11 +238,12 @@ func (b *body) check(i int, id dbfs.ChunkID, again bool) error {
 		b.checked.set(i)
 		b.news = true
 		return nil
-	case b.unsent.has(i):
+	case b.unsent.has(i) && b.c.pins.isAt(id, spot{b.file, i}):
 		return fmt.Errorf("%w: unsent chunk %d of %s: hashes to %s, want %s: %v", dbfs.ErrCorrupt, i, b.file, got, id, err)
 	}
 	b.c.opts.Log.Warn("a cached chunk is damaged; it will be fetched again", "file", b.file, "chunk", i, "error", err)
 	b.present.clear(i)
+	b.unsent.clear(i)
 	return b.save()
 }
 

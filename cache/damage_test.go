@@ -309,3 +309,43 @@ func TestDamagedCleanBook(t *testing.T) {
 	w.reads(file(1), data)
 	w.sent(file(2), c)
 }
+
+// A write of a part of a chunk goes into the right bytes, not into those that a loss of power has
+// left: cached ones are fetched again.
+func TestWriteIntoDamagedChunk(t *testing.T) {
+	w := newWorld(t, nil)
+	data := random(2*dbfs.ChunkSize + 5)
+	w.store.upload(data)
+	w.reads(file(1), data)
+	w.close()
+	w.check(overwrite((&home{dir: w.opts.Cache}).bodyFile(file(1)), dbfs.ChunkSize+1000, make([]byte, 5000)))
+	w.open()
+	d := w.draft(file(1), contentOf(data))
+	w.write(d, []byte("patch"), dbfs.ChunkSize+10)
+	copy(data[dbfs.ChunkSize+10:], "patch")
+	w.sealed(d, data)
+	w.check(d.Close())
+}
+
+// A loss of power can leave the record of a body as it was before a chunk of it was set aside, and
+// the copy in the book, and the body's bytes as they were after.
+func TestSetAsideAndBodyOfBefore(t *testing.T) {
+	w := newWorld(t, nil)
+	data := random(2 * dbfs.ChunkSize)
+	c := w.make(file(1), data)
+	w.need(c)
+	w.check(w.c.Sync())
+	before, err := w.c.state.get(partsKey(file(1)))
+	w.check(err)
+	d := w.draft(file(1), c)
+	w.write(d, []byte("x"), 0) // sets the first chunk aside
+	w.check(d.Close())
+	w.close()
+	w.check(overwrite((&home{dir: w.opts.State}).bodyFile(file(1)), 0, make([]byte, 5000)))
+	kv, err := OpenKV(w.opts.State+"/book", KVOptions{})
+	w.check(err)
+	w.check((&home{kv: kv}).update(set(partsKey(file(1)), before)))
+	w.check(kv.Close())
+	w.open()
+	w.reads(file(1), data)
+}

@@ -297,7 +297,7 @@ func (l *largeDraft) plan(pl *plan, i int, whole bool) {
 	}
 	pl.touch = append(pl.touch, touch{i, n})
 	id := l.ref(i).ID
-	if !whole && !l.b.touched.has(i) && id != dbfs.ZeroChunk && !l.b.holds(i, id) {
+	if !whole && !l.b.touched.has(i) && id != dbfs.ZeroChunk && !(l.b.holds(i, id) && l.b.checked.has(i)) {
 		pl.missing = i
 	}
 }
@@ -349,6 +349,15 @@ func (l *largeDraft) change(ctx context.Context, planning func() plan, done func
 
 // bring puts the content's chunk i into the body, right and checked.
 func (l *largeDraft) bring(ctx context.Context, i int, ref dbfs.ChunkRef) error {
+	if err := l.b.check(i, ref.ID, false); err != nil {
+		return err
+	}
+	l.b.mu.RLock()
+	here := l.b.holds(i, ref.ID)
+	l.b.mu.RUnlock()
+	if here {
+		return nil
+	}
 	data, err := l.c.fetcher.obtain(ctx, ref, spot{l.b.file, i})
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func (e *evictor) load() error {
 	if err != nil {
 		return err
 	}
-	n, closed, err := int64(0), false, error(nil)
+	n, closed, err := int64(0), record == nil, error(nil) // a new book has nothing to count
 	if record != nil {
 		n, closed, err = decodeBytes(record)
 	}

@@ -43,6 +43,13 @@ func (p *pins) get(id dbfs.ChunkID) (u unsent, ok bool, err error) {
 	return u, true, nil
 }
 
+// isAt reports whether a place is the one where an unsent chunk lies. The record of a body may
+// be older than that of a chunk that was set aside from it.
+func (p *pins) isAt(id dbfs.ChunkID, at spot) bool {
+	u, ok, err := p.get(id)
+	return err != nil || ok && !u.loose && u.at == at
+}
+
 // each calls fn with every unsent chunk. Damaged records are passed over: the chunk they
 // were of is missed when somebody asks for it.
 func (p *pins) each(fn func(dbfs.ChunkID, unsent)) error {
