@@ -118,6 +118,21 @@ func mounted(at string) bool {
 	return false
 }
 
+// Runs reports whether the drive is shown, and its process has not ended by itself.
+func (m *Mount) Runs() bool {
+	p := m.process.Load()
+	return p != nil && !p.ended()
+}
+
+// LastWords is the end of what its process said.
+func (m *Mount) LastWords() string {
+	b, err := os.ReadFile(m.at + ".log")
+	if err != nil {
+		return err.Error()
+	}
+	return tail(b)
+}
+
 func (m *Mount) PIDs() []int {
 	if p := m.process.Load(); p != nil {
 		return []int{p.pid()}
