@@ -52,7 +52,7 @@ type options struct {
 const usage = `Measures dbfs, the bare disk, go-fuse's loopback and the peers that are on this machine, in turn, on one
 S3 server, and writes tables (bench.md, bench.json) and plots (*.svg) to bench/.
 
-  scripts/bench                                   everything, three times; takes an hour or so
+  scripts/bench                                   everything, three times
   scripts/bench --quick                           a first impression, in a few minutes
   scripts/bench --peers                           install rclone and s3fs first, and measure them, too
   scripts/bench --only dbfs,disk --work create,stat-warm --runs 5
@@ -90,7 +90,7 @@ func parse(args []string) (*options, error) {
 	f.BoolVar(&o.unprivileged, "unprivileged", false, "also dbfs as another user mounts it, through fusermount3")
 	f.StringVar(&o.user, "user", "nobody", "with --unprivileged: that user")
 	f.Bool("peers", false, "install the peers that can be: rclone from its Go module, s3fs from Debian")
-	f.StringVar(&o.out, "out", "bench", "write the results to this directory")
+	f.StringVar(&o.out, "out", "bench", "write the results to this directory, seen from the top of the repository")
 	f.StringVar(&o.from, "from", "", "measure nothing; draw the results of this file")
 	f.BoolVar(&o.json, "json", false, "print the results as JSON, too")
 	f.BoolVar(&o.list, "list", false, "name systems and workloads, and end")
