@@ -79,7 +79,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.commits, "commits", 1_000, "how many sqlite commits")
 	f.IntVar(&o.changes, "changes", 20, "how many changes another mount has to see")
 	f.StringVar(&o.tree, "tree", "", "source tree to unpack (default: GOROOT/src)")
-	f.DurationVar(&o.limit, "limit", time.Minute, "how long one run of a workload may take")
+	f.DurationVar(&o.limit, "limit", 2*time.Minute, "how long one run of a workload may take")
 	f.BoolVar(&o.quick, "quick", false, "one run of reduced sizes, where no flag says otherwise")
 	f.BoolVar(&o.scale, "scale", false, "also how the cost grows: 1,000 files to --max-files, 1 MiB to --max-size")
 	f.IntVar(&o.maxFiles, "max-files", 1_000_000, "with --scale: the most files")
