@@ -375,7 +375,7 @@ func TestUnsentIsRecovered(t *testing.T) {
 		if role == dbfs.RoleRead {
 			after = as(alice, sees("team/x", "x"), sees("team/other", "carol's"), lacks("team/new"), refused(unix.EROFS, "write", func(v *device) error { return os.WriteFile(v.at("team/x"), nil, 0o644) }))
 		}
-		story(t,
+		onMounts(t,
 			as(alice, write("own", "mine")),
 			shared("team", dbfs.RoleWrite),
 			as(carol, eventually("mount", isDir("team")), write("team/x", "x"), mkdir("team/d"), writeBytes("team/d/large", large)),
