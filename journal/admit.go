@@ -9,12 +9,17 @@ import (
 
 // incoming returns the hold of the log, undecided or not through yet, or nil.
 func (j *Journal) incoming() *Hold {
+	var decided *Hold
 	for _, h := range j.holds {
-		if h.Incoming && (h.Decision == Undecided || !j.passed(h)) {
+		switch {
+		case !h.Incoming:
+		case h.Decision == Undecided:
 			return h
+		case decided == nil && !j.passed(h):
+			decided = h
 		}
 	}
-	return nil
+	return decided
 }
 
 // HoldsBack reports whether the log is held: then neither is it applied, nor the tree listed
@@ -209,7 +214,7 @@ func (j *Journal) lookOn(h *Hold, entries []dbfs.Entry, next dbfs.Cursor) error 
 // order in which directories come before what is in them.
 func (j *Journal) undoing(entries []dbfs.Entry) ([]dbfs.Op, error) {
 	h := j.incoming()
-	if h == nil || !h.Decision.rejects() {
+	if h == nil || h.Listing || !h.Decision.rejects() {
 		return nil, nil
 	}
 	var undo []dbfs.Op

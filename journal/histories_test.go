@@ -60,6 +60,7 @@ var plans = []plan{
 	{name: "trims", count: 133, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, trims: true, txn: 2500},
 	{name: "guarded trims", count: 133, devices: 3, active: 3, steps: 80, losses: true, crashes: true, subsets: true, guarded: true, trims: true},
 	{name: "trims and resets", count: 66, devices: 3, active: 3, steps: 60, losses: true, crashes: true, disks: true, trims: true, resets: true},
+	{name: "guarded restores", count: 100, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, guarded: true, restore: true},
 	{name: "restores", count: 100, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, restore: true},
 }
 

@@ -37,8 +37,9 @@ type Hold struct {
 	Bytes      int64     `json:"bytes"`        // of what they destroy
 	Of         int       `json:"of,omitempty"` // how many nodes there were, if that was counted
 
-	Upto dbfs.Cursor `json:"upto,omitzero"`  // incoming: to where the log has been looked at
-	Some []Harmed    `json:"some,omitempty"` // incoming: the first of what it destroys
+	Listing bool        `json:"listing,omitempty"` // incoming: not of the log but of a listing anew; see relist.go
+	Upto    dbfs.Cursor `json:"upto,omitzero"`     // incoming: to where the log has been looked at
+	Some    []Harmed    `json:"some,omitempty"`    // incoming: the first of what it destroys
 }
 
 // A Decision is what has been decided about a Hold.
@@ -324,6 +325,9 @@ func (j *Journal) emptyHolds() []*Hold {
 
 // passed reports whether the tree has got to where a hold of the log ends, or follows another log.
 func (j *Journal) passed(h *Hold) bool {
+	if h.Listing {
+		return j.cursor.Epoch > h.Upto.Epoch || j.cursor.Epoch == h.Upto.Epoch && j.cursor.JID >= h.Upto.JID
+	}
 	return j.cursor.Epoch != h.Upto.Epoch || j.cursor.JID >= h.Upto.JID
 }
 

@@ -386,3 +386,100 @@ func TestTreeIsHeld(t *testing.T) {
 		})
 	}
 }
+
+// A server that was restored from an old copy does not take away what is here without a question.
+func TestRestoredServerIsHeld(t *testing.T) {
+	for _, v := range []Decision{Approved, Rejected} {
+		t.Run(string(v), func(t *testing.T) {
+			h := newHost(t)
+			ns := h.namespace(t)
+			alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+			alice.settle()
+			alice.put("old", 50)
+			alice.settle()
+			b := h.store.backup(t, ns)
+			alice.make("d", dir)
+			for i := range 20 {
+				alice.put(fmt.Sprintf("d/f%02d", i), i+1)
+			}
+			alice.put("old", 51)
+			alice.settle()
+			bob.settle()
+			bob.guard = &Budget{Window: time.Minute, Count: 10, Share: 30, Max: 1000, Bytes: 1 << 40}
+			bob.open()
+			before := bob.tree()
+			bob.put("mine", 60)
+			h.store.restore(t, ns, b, 2)
+			bob.settle()
+			bob.open()
+			bob.settle()
+			hold := bob.theHold()
+			if !hold.Incoming || !hold.Listing || hold.Deletes != 21 || hold.Overwrites != 1 || hold.Of != 22 {
+				t.Errorf("it says %+v", hold)
+			}
+			if items, err := bob.j.Harmed(hold.ID); err != nil || len(items) != 22 {
+				t.Errorf("it is about %d, %v", len(items), err)
+			}
+			if got, want := bob.tree(), strings.Replace(before, "old", "mine=60 old", 1); got != want {
+				t.Errorf("bob sees %s, want %s", got, want)
+			}
+			check(t, bob.j.Decide(hold.ID, v))
+			bob.settle()
+			alice.settle() // who has no guard takes what the server says
+			bob.settle()
+			if got, want := bob.tree(), alice.tree(); got != want {
+				t.Errorf("bob sees %s, alice %s", got, want)
+			}
+			if left := bob.j.Holds(); len(left) > 0 {
+				t.Errorf("left: %+v", left)
+			}
+			got := bob.tree()
+			if v == Approved {
+				if got != "mine=60 old=50" {
+					t.Errorf("bob sees %s", got)
+				}
+				return
+			}
+			for _, want := range []string{"d/f00=1 ", "d/f19=20 ", "mine=60", "old=50", "conflicted copy, bob 2026-05-01)=51"} {
+				if !strings.Contains(got, want) {
+					t.Errorf("bob sees %s, want %s in it", got, want)
+				}
+			}
+		})
+	}
+}
+
+// A listing that is held, and whose undoing is cut short, loses and doubles nothing.
+func TestUndoOfAListingCutShort(t *testing.T) {
+	for left := range 6 {
+		h := newHost(t)
+		ns := h.namespace(t)
+		alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+		alice.settle()
+		b := h.store.backup(t, ns)
+		for i := range 15 {
+			alice.put(fmt.Sprintf("f%02d", i), i+1)
+		}
+		alice.settle()
+		bob.settle()
+		bob.guard = &Budget{Window: time.Minute, Count: 10, Share: 30, Max: 1000, Bytes: 1 << 40}
+		bob.open()
+		before := bob.tree()
+		h.store.restore(t, ns, b, 2)
+		bob.settle()
+		check(t, bob.j.Decide(bob.theHold().ID, Rejected))
+		bob.reset = true
+		bob.kv.left = left
+		for range 4 {
+			if err := bob.pull(100); err != nil && !errors.Is(err, errDisk) {
+				t.Fatal(err)
+			}
+		}
+		bob.open()
+		bob.settle()
+		alice.settle()
+		if bob.tree() != before || alice.tree() != before {
+			t.Errorf("after %d updates bob sees %s, alice %s, want %s", left, bob.tree(), alice.tree(), before)
+		}
+	}
+}

@@ -86,7 +86,12 @@ func (l *Listing) add(txn dbfs.Txn, n dbfs.Node, take func() uint64) error {
 
 // Finish shows what was listed, as of cursor, which is that of the first page. A batch in
 // flight is forgotten: whatever of it the server took is in the listing or the log after it.
+//
+// ErrHeld: the guard holds it, and nothing is shown.
 func (l *Listing) Finish(cursor dbfs.Cursor) error {
+	if err := l.judge(cursor); err != nil {
+		return err
+	}
 	known, err := l.known()
 	if err != nil {
 		return err
@@ -146,9 +151,6 @@ func (l *Listing) swap(cursor dbfs.Cursor, known []dbfs.NodeID, looks *looks) er
 		return err
 	}
 	fault.Here(fault.ListingSwaps)
-	if h := j.incoming(); h != nil && h.Decision.rejects() {
-		j.cfg.Log.Error("the log was cut off before what was rejected in it could be undone: it is in the server's history", "hold", h.ID)
-	}
 	before := j.pending
 	j.pending = newPending()
 	for _, e := range edits {

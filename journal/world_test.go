@@ -396,7 +396,9 @@ func (d *device) list() error {
 		d.listing = l
 		return nil
 	}
-	if err := l.Finish(l.begin); err != nil {
+	if err := l.Finish(l.begin); errors.Is(err, dbfs.ErrHeld) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	d.reset = false

@@ -134,7 +134,7 @@ func (sp *space) sync(ctx context.Context) {
 		}
 		wait := backoff(failures, sp.s.cfg.MaxBackoff)
 		failures++
-		if !temporary(err) {
+		if !temporary(err) && !errors.Is(err, dbfs.ErrHeld) {
 			sp.s.cfg.Log.Warn("sync failed", "namespace", sp.journal.NS(), "err", err, "again in", wait)
 		}
 		sleep(ctx, wait, sp.news)

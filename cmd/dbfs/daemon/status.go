@@ -131,7 +131,7 @@ func (d *Daemon) attention(st *control.Status, sync syncer.Status) {
 		st.Attention = append(st.Attention, control.Attention{Kind: "error", Message: sync.Err.Error(), Command: "dbfs login"})
 	}
 	for _, sp := range sync.Spaces {
-		if sp.Err != nil && !temporary(sp.Err) {
+		if sp.Err != nil && !temporary(sp.Err) && !errors.Is(sp.Err, dbfs.ErrHeld) {
 			st.Attention = append(st.Attention, control.Attention{Kind: "error", Message: sp.Err.Error(), Since: sp.Since})
 		}
 	}
