@@ -152,7 +152,24 @@ func TestHeldLogIsCutOff(t *testing.T) {
 		if bob.count() != n || len(bob.held()) != 1 {
 			t.Errorf("bob sees %d, before %d; holds %+v", bob.count(), n, bob.held())
 		}
+		log := bob.held()[0].ID
 		bob.decide(journal.Approved)
+		bob.await("asks about the other log's tree", func() bool { return len(bob.held()) == 2 || len(bob.held()) == 1 && bob.held()[0].ID != log }, nil)
+		time.Sleep(time.Hour)
+		if bob.count() != n {
+			t.Errorf("bob sees %d of the tree that is held, before %d", bob.count(), n)
+		}
+		for _, h := range bob.held() {
+			if h.Decision == journal.Undecided {
+				if err := bob.journal(w.root).Decide(h.ID, journal.Approved); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		bob.s.Kick()
 		bob.sees("g=two")
+		if h := bob.held(); len(h) > 0 {
+			t.Errorf("left: %+v", h)
+		}
 	})
 }
