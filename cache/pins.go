@@ -17,12 +17,14 @@ import (
 type pins struct {
 	c *Cache
 
-	mu     sync.Mutex // one change of unsent records at a time; guards what follows
-	needed func(dbfs.ChunkID) bool
-	holds  map[dbfs.ChunkID]int // how many drafts hold it
-	seals  uint64               // the last one given a number
-	safe   uint64               // seals up to this one survive loss of power
-	marked bool                 // the book has a mark of this session
+	mu       sync.Mutex // one change of unsent records at a time; guards what follows
+	needed   func(dbfs.ChunkID) bool
+	holds    map[dbfs.ChunkID]int // how many drafts hold it
+	seals    uint64               // the last one given a number
+	safe     uint64               // seals up to this one survive loss of power
+	begun    bool                 // a Sync of this session is through, so that what earlier ones sealed is safe
+	marked   uint64               // the seal that the book's mark says
+	unmarked bool                 // it should say safe
 }
 
 func (p *pins) init(c *Cache) {
@@ -85,6 +87,9 @@ func (p *pins) enter(chunks []sealed, more func([]sealed) ([]change, error)) err
 		if total, err = p.enterNew(txn, chunks); err != nil {
 			return err
 		}
+		if err := p.putMark(txn); err != nil {
+			return err
+		}
 		changes, err := more(chunks)
 		if err != nil {
 			return err
@@ -95,6 +100,7 @@ func (p *pins) enter(chunks []sealed, more func([]sealed) ([]change, error)) err
 		return err
 	}
 	fault.Here(fault.SealEntered)
+	p.marked, p.unmarked = p.safe, false
 	p.c.room.add(total)
 	for _, s := range chunks {
 		p.holds[s.ref.ID]++
@@ -174,16 +180,22 @@ func (p *pins) lastSeal() uint64 {
 	return p.seals
 }
 
-// synced notes that seals up to one survive loss of power. The book's mark may be older, on a full disk: then
-// more is looked at after a crash.
+// synced notes that seals up to one survive loss of power. The next seal writes it down: until
+// there is one, a crash makes more be looked at than need be, and nothing else.
 func (p *pins) synced(upTo uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.marked && upTo <= p.safe {
-		return
-	}
 	p.safe = max(p.safe, upTo)
-	p.marked = p.c.state.update(set(markKey, mark{p.c.session, p.safe}.encode())) == nil
+	p.unmarked = p.unmarked || !p.begun || p.safe > p.marked
+	p.begun = true
+}
+
+// putMark writes down up to where everything is safe, if the book does not say so.
+func (p *pins) putMark(txn dbfs.Txn) error {
+	if !p.unmarked {
+		return nil
+	}
+	return txn.Set(markKey, mark{p.c.session, p.safe}.encode())
 }
 
 // mark returns the book's mark; the zero mark, of no session, if it has none.
