@@ -19,6 +19,16 @@ func (w *world) meanwhile() {
 	w.depth--
 }
 
+// hearAll lets everybody who waits for news look now and then, as late as possible.
+func (w *world) hearAll() {
+	if w == nil || w.calm || w.schedule.IntN(10) != 0 {
+		return
+	}
+	for _, c := range w.clients {
+		c.hear()
+	}
+}
+
 // act lets one thing happen.
 func (w *world) act() {
 	w.now = w.now.Add(time.Duration(1+w.clocks.IntN(2000)) * time.Millisecond)

@@ -39,9 +39,10 @@ type client struct {
 	editing bool         // … or an edit
 	shown   shown        // what observers know
 	holds   []hold
-	follows [][2]dbfs.NodeID // told, and not done yet
-	changes int              // of the server's doing, told so far
-	listed  bool             // the tree has been listed, and observers know it
+	follows [][2]dbfs.NodeID     // told, and not done yet
+	touched map[dbfs.NodeID]bool // nodes of pending edits, when the step under way began; nil: none is
+	changes int                  // of the server's doing, told so far
+	listed  bool                 // the tree has been listed, and observers know it
 
 	chunks    map[dbfs.ChunkID][]byte // bytes on this disk that the server may not have
 	unsynced  []int                   // contents recorded since the last Sync
@@ -241,7 +242,7 @@ func (c *client) restart(quiet, power bool) {
 	clear(c.copies)
 	before, foreign := c.shown, c.foreign
 	c.life++
-	c.busy, c.putting, c.editing = false, false, false
+	c.busy, c.putting, c.editing, c.touched = false, false, false, nil
 	c.disk.failAfter, c.disk.crashAfter = -1, -1
 	c.holds, c.follows = c.holds[:0], c.follows[:0]
 	if c.poll != nil {
@@ -278,7 +279,11 @@ func (c *client) step() {
 	w := c.w
 	before, told, pendingBefore := c.j.Cursor(), c.changes, c.j.Backlog().Edits
 	var err error
-	survived := c.run(&c.busy, func() { err = c.s.Step(w.ctx, w.ns()) })
+	survived := c.run(&c.busy, func() {
+		c.touched = c.touches()
+		err = c.s.Step(w.ctx, w.ns())
+		c.touched = nil
+	})
 	if !survived {
 		c.foreign = true // perhaps
 		return
@@ -294,6 +299,15 @@ func (c *client) step() {
 	c.explain(err)
 	c.forward(after)
 	c.stable(before, after, c.changes-told, pendingBefore)
+}
+
+// touches returns the nodes of pending edits.
+func (c *client) touches() map[dbfs.NodeID]bool {
+	all := make(map[dbfs.NodeID]bool)
+	for _, op := range c.j.Pending() {
+		all[op.Node] = true
+	}
+	return all
 }
 
 // explain ends the history with an error that no fault explains.
@@ -419,6 +433,9 @@ func (c *client) fsync() {
 func (c *client) observe(changes []journal.Change) {
 	for _, ch := range changes {
 		if ch.Follow != (dbfs.NodeID{}) {
+			if c.touched[ch.Follow] {
+				c.w.fail("P5", "two files that %s is about to send have become one, %s", c.name, short(ch.Follow))
+			}
 			c.follows = append(c.follows, [2]dbfs.NodeID{ch.Node, ch.Follow})
 			continue
 		}

@@ -16,18 +16,18 @@ var mutants = []struct {
 	bug  fault.Mutant
 	most int
 }{
-	{fault.DeleteBeatsEdit, 200},
-	{fault.BlindWrite, 200},
-	{fault.BlindDelete, 200},
-	{fault.RefusalsForgotten, 2000},
-	{fault.NewSeqOnRetry, 500},
-	{fault.AdoptOwn, 4000},
-	{fault.NotFollowed, 2000},
-	{fault.SelfUnresolved, 500},
-	{fault.NoCycleCheck, 500},
-	{fault.HintBeforeCommit, 500},
-	{fault.EvictPinned, 500},
-	{fault.BatchNotSynced, 4000},
+	{fault.DeleteBeatsEdit, 1000},
+	{fault.BlindWrite, 1000},
+	{fault.BlindDelete, 3000},
+	{fault.RefusalsForgotten, 3000},
+	{fault.NewSeqOnRetry, 1000},
+	{fault.AdoptOwn, 6000},
+	{fault.NotFollowed, 3000},
+	{fault.SelfUnresolved, 1000},
+	{fault.NoCycleCheck, 1000},
+	{fault.HintBeforeCommit, 3000},
+	{fault.EvictPinned, 1000},
+	{fault.BatchNotSynced, 6000},
 }
 
 // Every bug that is put in is noticed, in a number of histories that the log tells. None of them

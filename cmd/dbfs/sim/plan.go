@@ -7,6 +7,7 @@ type Plan struct {
 	Apart  bool // each edits in a directory of its own
 	Deep   bool // directories are made and moved more than anything else
 	Crowd  bool // few names and directories, so that all meet
+	Twins  bool // files often have the same content
 
 	crashes  bool // clients die and start again
 	power    bool // … and lose what was not synced
@@ -57,6 +58,7 @@ var Plans = []Plan{
 	{Name: "crowd", Crowd: true, crashes: true, holds: true, rates: lossy},
 	{Name: "alone", Active: 1, crashes: true, holds: true, chunks: true, rates: rough},
 	{Name: "cycles", Deep: true, crashes: true, rates: lossy},
+	{Name: "twins", Deep: true, Twins: true, crashes: true, rates: lossy},
 	{Name: "offline", crashes: true, power: true, holds: true, rates: lossy},
 	{Name: "resets", crashes: true, cutoff: true, smallTxn: true, chunks: true, rates: lossy},
 	{Name: "restores", crashes: true, restore: true, chunks: true, rates: lossy},

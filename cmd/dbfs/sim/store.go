@@ -22,6 +22,7 @@ var errNoAnswer = fmt.Errorf("%w: the database does not say whether it was done"
 
 func (s *store) Update(_ context.Context, ns dbfs.NamespaceID, fn func(server.Tx) error) error {
 	s.w.meanwhile()
+	s.w.hearAll()
 	for s.w.fault(conflicts) {
 		set := server.NewWriteSet(txn{s.rows, false})
 		if err := fn(server.NewKeyTx(ns, set)); err != nil {

@@ -95,7 +95,7 @@ func (c *client) change() error {
 	}
 	n := c.w.workload.IntN(100)
 	if c.w.plan.Deep {
-		n = deepen(n)
+		n = deepen(n, c.w.plan.Twins)
 	}
 	switch {
 	case n < 20:
@@ -128,9 +128,11 @@ func (c *client) change() error {
 	return c.write()
 }
 
-// deepen makes most edits ones of directories.
-func deepen(n int) int {
+// deepen makes most edits ones of directories and, where there are to be twins, of new files.
+func deepen(n int, twins bool) int {
 	switch {
+	case n < 20 && twins:
+		return 0 // create
 	case n < 30:
 		return 40 // mkdir
 	case n < 40:
@@ -145,7 +147,11 @@ func deepen(n int) int {
 func (c *client) next() (int, dbfs.Content) {
 	w := c.w
 	n := w.ledger.last + 1
-	if w.ledger.last > 0 && w.plan.Active != 1 && w.workload.IntN(7) == 0 {
+	again := 7
+	if w.plan.Twins {
+		again = 2
+	}
+	if w.ledger.last > 0 && w.plan.Active != 1 && w.workload.IntN(again) == 0 {
 		n = 1 + w.workload.IntN(w.ledger.last)
 	} else {
 		w.ledger.last = n
