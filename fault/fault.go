@@ -21,6 +21,7 @@ const (
 	SelfUnresolved  Mutant = "self-unresolved"   // an edit's base stays "self" when what it is based on has been taken
 	NewSeqOnRetry   Mutant = "new-seq-on-retry"  // a batch gets another number each time it is sent
 	BatchNotSynced  Mutant = "batch-not-synced"  // a batch is sent that a loss of power takes back
+	SaveReplaces    Mutant = "save-replaces"     // a new file that is renamed over an old one replaces it, and its history ends
 	EvictPinned     Mutant = "evict-pinned"      // chunks are let go that pending edits name
 )
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -88,6 +89,7 @@ func (t *tool) simulate(ctx context.Context, flags *simFlags) error {
 		return control.Errorf(control.ErrUsage, "--histories and --steps must be at least 1, --workers and --twice not negative")
 	}
 	b.Options.Trace = flags.trace && b.Count == 1
+	debug.SetGCPercent(400) // worlds are many, small and soon gone
 	bar := t.historiesBar(b.Count)
 	b.Done = bar.done
 	got, err := sim.Many(ctx, b)

@@ -23,6 +23,7 @@ var mutants = []struct {
 	{fault.NewSeqOnRetry, 1000},
 	{fault.AdoptOwn, 6000},
 	{fault.NotFollowed, 3000},
+	{fault.SaveReplaces, 1000},
 	{fault.SelfUnresolved, 1000},
 	{fault.NoCycleCheck, 1000},
 	{fault.HintBeforeCommit, 3000},

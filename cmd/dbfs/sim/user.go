@@ -270,11 +270,20 @@ func (c *client) move(list []dbfs.NodeID, in dbfs.NodeID) error {
 	if err == nil && m.ID != n.ID && !noReplace {
 		c.gone(&m)
 	}
+	over, there := c.w.mirror.nodes[m.ID]
+	saves := err == nil && there && m.Kind == dbfs.KindFile && !over.Deleted && n.Kind == dbfs.KindFile && n.ID != m.ID &&
+		!c.w.sent[n.ID] && !c.j.StateOf(n.ID).Sent && !c.w.plan.forgetful()
 	now, err := c.j.Move(n.ID, in, name, noReplace)
-	if err == nil && now != n.ID {
+	if err != nil {
+		return err
+	}
+	if saves && now != m.ID {
+		c.w.fail("P2", "%s saved a new file over %s, whose history ends with that", c.name, describe(&m))
+	}
+	if now != n.ID {
 		c.saved(n.ID, now)
 	}
-	return err
+	return nil
 }
 
 // saved: a new file became the next version of an old one. Who has the new one open goes on as

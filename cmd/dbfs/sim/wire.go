@@ -93,6 +93,9 @@ func (x wire) Commit(ctx context.Context, ns dbfs.NamespaceID, b dbfs.Batch) ([]
 	if i := slices.IndexFunc(w.late, func(l lateCommit) bool { return l.c == x.c }); i >= 0 && w.luck.IntN(4) == 0 {
 		w.deliver(i) // what was on its way all the time
 	}
+	for i := range b.Ops {
+		w.sent[b.Ops[i].Node] = true
+	}
 	entries, err := carry(x, "commit", func(se *server.Session) ([]dbfs.Entry, error) {
 		entries, err := se.Commit(ctx, ns, b)
 		w.answered(x.c, &b, entries, err)

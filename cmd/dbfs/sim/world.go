@@ -49,6 +49,7 @@ type world struct {
 	ledger  ledger
 	late    []lateCommit
 	answers map[answerKey]answer
+	sent    map[dbfs.NodeID]bool // what some batch has been about
 	epoch   uint32
 	backup  backup
 
@@ -178,7 +179,7 @@ func newWorld(seed uint64, plan Plan, clients int, tracing bool) (*world, error)
 	}
 	w := &world{
 		seed: seed, plan: plan, ctx: context.Background(), now: epoch0, base: b, epoch: 1, tracing: tracing,
-		answers: make(map[answerKey]answer), cover: make(Coverage), events: make(Events), hash: fnvOffset,
+		answers: make(map[answerKey]answer), sent: make(map[dbfs.NodeID]bool), cover: make(Coverage), events: make(Events), hash: fnvOffset,
 	}
 	for i, r := range []**rand.Rand{&w.workload, &w.schedule, &w.luck, &w.clocks, &w.disks, &w.ids} {
 		*r = rand.New(rand.NewPCG(seed, uint64(i)))
