@@ -29,7 +29,7 @@ func (j *Journal) Advance(entries []dbfs.Entry, next dbfs.Cursor) error {
 			return err
 		}
 		for len(entries) > 0 {
-			page, rest := cutPage(entries)
+			page, rest := cutPage(entries, j.txnBytes())
 			if err := j.advance(page, dbfs.Cursor{Epoch: next.Epoch, JID: page[len(page)-1].JID}, l); err != nil {
 				return err
 			}
@@ -56,10 +56,10 @@ func checkEntries(entries []dbfs.Entry) error {
 }
 
 // cutPage cuts off whole batches that one transaction holds, or else one batch.
-func cutPage(entries []dbfs.Entry) (page, rest []dbfs.Entry) {
+func cutPage(entries []dbfs.Entry, most int) (page, rest []dbfs.Entry) {
 	end, sum := 0, 0
 	for i := range entries {
-		if sum += entryBytes(&entries[i]); sum > maxTxn && end > 0 {
+		if sum += entryBytes(&entries[i]); sum > most && end > 0 {
 			break
 		}
 		if entries[i].End || i == len(entries)-1 {
@@ -197,10 +197,10 @@ func (a *advance) preload(entries []dbfs.Entry) error {
 			})
 		}
 	}
-	if ws.weight() <= maxTxn {
+	if ws.weight() <= a.j.txnBytes() {
 		return nil
 	}
-	err := ws.run(a.j.cfg.KV)
+	err := ws.run(a.j.cfg.KV, a.j.txnBytes())
 	fault.Here(fault.BatchPreloaded)
 	a.seen = nil // the journal's part is still to come
 	return err

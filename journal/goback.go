@@ -155,7 +155,7 @@ func (j *Journal) GoBack(lost map[dbfs.ChunkID]bool) error {
 	}
 	ws, err := j.goingBack(lost)
 	if err == nil && len(ws) > 0 {
-		err = ws.run(j.cfg.KV)
+		err = ws.run(j.cfg.KV, j.txnBytes())
 	}
 	if err != nil {
 		return fmt.Errorf("go back to what is on the disk: %w", err)

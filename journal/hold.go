@@ -283,7 +283,7 @@ func (g *judging) write() error {
 	for _, h := range g.gone {
 		ws.add(100, func(txn dbfs.Txn) error { return j.log.removeHold(txn, h) })
 	}
-	if err := ws.run(j.cfg.KV); err != nil {
+	if err := ws.run(j.cfg.KV, j.txnBytes()); err != nil {
 		return err
 	}
 	j.dropHolds(g.gone)

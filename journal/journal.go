@@ -69,7 +69,9 @@ type Config struct {
 	Unpin func([]dbfs.ChunkRef)
 	// Trace hears of every case that reconciling met. It must not call the journal. nil: nobody counts.
 	Trace func(Cell)
-	Log   *slog.Logger
+	// TxnBytes is about how many bytes a transaction may write; 0: what the database takes.
+	TxnBytes int
+	Log      *slog.Logger
 }
 
 // Journal is one namespace as the user sees it, and the edits the server has yet to take.

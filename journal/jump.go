@@ -41,7 +41,7 @@ func (j *Journal) Jump(nodes []dbfs.Node, next dbfs.Cursor, head dbfs.JID) error
 			return err
 		}
 		for len(entries) > 0 {
-			page, rest := cutPage(entries)
+			page, rest := cutPage(entries, j.txnBytes())
 			if err := j.advance(page, dbfs.Cursor{Epoch: next.Epoch, JID: page[len(page)-1].JID}, l); err != nil {
 				return err
 			}

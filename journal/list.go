@@ -60,7 +60,7 @@ func (l *Listing) Add(nodes []dbfs.Node) error {
 		ws.add(nodeBytes(&n), func(txn dbfs.Txn) error { return l.add(txn, n, take) })
 		l.last = max(l.last, n.Last)
 	}
-	if err := ws.run(l.j.cfg.KV); err != nil {
+	if err := ws.run(l.j.cfg.KV, l.j.txnBytes()); err != nil {
 		return fmt.Errorf("list namespace %s: %w", l.j.cfg.NS, err)
 	}
 	fault.Here(fault.ListingPage)

@@ -307,16 +307,16 @@ func (j *Journal) rewrite(old *pending, before writes, finish func(txn dbfs.Txn,
 	st.ops = max(st.ops, j.nextN)
 	changed := j.rewritten(old, st.gen)
 	all := append(before, changed...)
-	if all.weight() > maxTxn {
-		if err := before.run(j.cfg.KV); err != nil {
+	if all.weight() > j.txnBytes() {
+		if err := before.run(j.cfg.KV, j.txnBytes()); err != nil {
 			return err
 		}
-		if changed.weight() > maxTxn {
+		if changed.weight() > j.txnBytes() {
 			if err := j.clearEdits(); err != nil { // of one that failed half way
 				return err
 			}
 			st.gen++
-			if err := j.rewritten(newPending(), st.gen).run(j.cfg.KV); err != nil {
+			if err := j.rewritten(newPending(), st.gen).run(j.cfg.KV, j.txnBytes()); err != nil {
 				return err
 			}
 			fault.Here(fault.RebaseWritten)

@@ -170,5 +170,5 @@ func (t *transplant) bury() error {
 			return t.j.cfg.Tree.PutNext(txn, n, func() uint64 { return n.Ino })
 		})
 	}
-	return ws.run(t.j.cfg.KV)
+	return ws.run(t.j.cfg.KV, t.j.txnBytes())
 }

@@ -3,8 +3,16 @@ package journal
 import "github.com/dbfs/dbfs"
 
 // maxTxn is about how many bytes one transaction may write, with what the database adds to
-// each key; cache.KV takes twice as much. Tests make it smaller.
+// each key, unless Config says else; cache.KV takes twice as much. Tests make it smaller.
 var maxTxn = 500 << 10
+
+// txnBytes is about how many bytes one transaction of the journal's may write.
+func (j *Journal) txnBytes() int {
+	if j.cfg.TxnBytes > 0 {
+		return j.cfg.TxnBytes
+	}
+	return maxTxn
+}
 
 // writes are changes of the database that may be spread over several transactions.
 type writes []write
@@ -34,11 +42,11 @@ func (ws writes) do(txn dbfs.Txn) error {
 	return nil
 }
 
-// run makes the changes in as few transactions as hold them.
-func (ws writes) run(kv dbfs.KV) error {
+// run makes the changes in as few transactions as hold them, of most bytes each.
+func (ws writes) run(kv dbfs.KV, most int) error {
 	for len(ws) > 0 {
 		n, sum := 0, 0
-		for n < len(ws) && (n == 0 || sum+ws[n].bytes <= maxTxn) {
+		for n < len(ws) && (n == 0 || sum+ws[n].bytes <= most) {
 			sum += ws[n].bytes
 			n++
 		}
