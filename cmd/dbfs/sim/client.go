@@ -39,10 +39,10 @@ type client struct {
 	editing bool         // … or an edit
 	shown   shown        // what observers know
 	holds   []hold
-	follows [][2]dbfs.NodeID     // told, and not done yet
-	touched map[dbfs.NodeID]bool // nodes of pending edits, when the step under way began; nil: none is
-	changes int                  // of the server's doing, told so far
-	listed  bool                 // the tree has been listed, and observers know it
+	follows [][2]dbfs.NodeID            // told, and not done yet
+	touched map[dbfs.NodeID][]dbfs.OpID // pending edits, as they were when the step under way last heard from a server; nil: none is
+	changes int                         // of the server's doing, told so far
+	listed  bool                        // the tree has been listed, and observers know it
 
 	chunks    map[dbfs.ChunkID][]byte // bytes on this disk that the server may not have
 	unsynced  []int                   // contents recorded since the last Sync
@@ -102,10 +102,14 @@ func (c *client) open() error {
 		return err
 	}
 	log := slog.New(&listener{c, c.life})
+	txn := 0
+	if c.w.plan.smallTxn {
+		txn = 1500 + 1000*c.i
+	}
 	c.j, err = journal.Open(journal.Config{
 		NS: c.w.ns(), KV: c.disk, Tree: cache.NewTree(c.w.ns()), Device: c.sessions[0].Device(), Name: c.name,
 		Inodes: inodes.Reserve, Clock: c.clock, NewID: c.newID, Observe: c.observe, Unpin: c.unpin, Log: log,
-		Trace: c.w.met,
+		Trace: c.w.met, TxnBytes: txn,
 	})
 	if err != nil {
 		return err
@@ -301,13 +305,23 @@ func (c *client) step() {
 	c.stable(before, after, c.changes-told, pendingBefore)
 }
 
-// touches returns the nodes of pending edits.
-func (c *client) touches() map[dbfs.NodeID]bool {
-	all := make(map[dbfs.NodeID]bool)
+// touches returns the pending edits by their nodes.
+func (c *client) touches() map[dbfs.NodeID][]dbfs.OpID {
+	all := make(map[dbfs.NodeID][]dbfs.OpID)
 	for _, op := range c.j.Pending() {
-		all[op.Node] = true
+		all[op.Node] = append(all[op.Node], op.ID)
 	}
 	return all
+}
+
+// unsent reports whether the server has yet to take an edit of a node.
+func (c *client) unsent(id dbfs.NodeID) bool {
+	for _, op := range c.touched[id] {
+		if _, taken := c.w.mirror.taken[op]; !taken {
+			return true
+		}
+	}
+	return false
 }
 
 // explain ends the history with an error that no fault explains.
@@ -433,7 +447,7 @@ func (c *client) fsync() {
 func (c *client) observe(changes []journal.Change) {
 	for _, ch := range changes {
 		if ch.Follow != (dbfs.NodeID{}) {
-			if c.touched[ch.Follow] {
+			if c.unsent(ch.Follow) && !c.w.plan.forgetful() {
 				c.w.fail("P5", "two files that %s is about to send have become one, %s", c.name, short(ch.Follow))
 			}
 			c.follows = append(c.follows, [2]dbfs.NodeID{ch.Node, ch.Follow})

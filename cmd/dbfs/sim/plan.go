@@ -26,8 +26,9 @@ type Plan struct {
 // relists reports whether clients may have to list the tree anew.
 func (p *Plan) relists() bool { return p.cutoff || p.restore || p.garbage }
 
-// forgetful reports whether a client or its log may forget what the client was told.
-func (p *Plan) forgetful() bool { return p.relists() || p.power }
+// forgetful reports whether a client or its log may forget what the client was told, or do a step
+// of several transactions by half.
+func (p *Plan) forgetful() bool { return p.relists() || p.power || p.disks }
 
 // A faultKind is what may go wrong on the way.
 type faultKind int

@@ -272,7 +272,7 @@ func (c *client) move(list []dbfs.NodeID, in dbfs.NodeID) error {
 	}
 	over, there := c.w.mirror.nodes[m.ID]
 	saves := err == nil && there && m.Kind == dbfs.KindFile && !over.Deleted && n.Kind == dbfs.KindFile && n.ID != m.ID &&
-		!c.w.sent[n.ID] && !c.j.StateOf(n.ID).Sent && !c.w.plan.forgetful()
+		!c.w.sent[n.ID] && c.j.StateOf(n.ID) == (journal.State{Pending: 1}) && !c.w.plan.forgetful()
 	now, err := c.j.Move(n.ID, in, name, noReplace)
 	if err != nil {
 		return err

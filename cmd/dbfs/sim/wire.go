@@ -38,6 +38,9 @@ func carry[T any](x wire, what string, call func(se *server.Session) (T, error))
 	}
 	w.meanwhile()
 	c.mustLive(life)
+	if c.touched != nil {
+		c.touched = c.touches()
+	}
 	if c.down || w.fault(answerLost) {
 		return none, errLost
 	}
