@@ -508,6 +508,21 @@ func (b *body) discard() error {
 	return diskError(b.f.Truncate(b.content.Size))
 }
 
+// leaveKept puts chunks of a body that is about to go by themselves, if other files keep them.
+func (b *body) leaveKept() error {
+	var err error
+	b.present.each(func(i int) {
+		if err != nil || !b.clean(i) {
+			return
+		}
+		var kept bool
+		if kept, err = b.c.keepsChunk(b.content.Chunks[i]); kept && err == nil {
+			err = b.c.keepLoose(b.content.Ref(i), b.source(i))
+		}
+	})
+	return err
+}
+
 // settle sends a body that nobody writes and of which nothing is unsent to the clean
 // home; or away, if its node is gone or it holds nothing.
 func (b *body) settle() error {
@@ -515,6 +530,9 @@ func (b *body) settle() error {
 		return nil
 	}
 	if b.forgotten && len(b.handles) == 0 || !b.present.any() {
+		if err := b.leaveKept(); err != nil {
+			return err
+		}
 		return b.remove()
 	}
 	if b.home == b.c.state {

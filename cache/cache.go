@@ -155,6 +155,9 @@ func (c *Cache) openHomes() (err error) {
 	}
 	c.own = append(c.own, kv)
 	c.cache = &home{dir: c.opts.Cache, kv: kv, reserve: newReserve(c.opts.Cache, c.opts.Reserve)}
+	if err := c.loadKept(); err != nil {
+		return err
+	}
 	return c.evictor.load()
 }
 

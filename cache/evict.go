@@ -175,13 +175,18 @@ func (e *evictor) flushTouched() {
 }
 
 func (e *evictor) renewLoose(id dbfs.ChunkID, clock uint32) error {
+	return e.placeLoose(id, func(was uint32) bool { return was < clock }, clock)
+}
+
+// placeLoose gives a loose chunk another place in the order, if move says so of the one it has.
+func (e *evictor) placeLoose(id dbfs.ChunkID, move func(was uint32) bool, clock uint32) error {
 	return e.c.cache.kv.Update(func(txn dbfs.Txn) error {
 		record, err := txn.Get(looseKey(id))
 		if err != nil {
 			return err
 		}
 		l, err := decodeLoose(record)
-		if err != nil || l.clock >= clock {
+		if err != nil || !move(l.clock) {
 			return err
 		}
 		old := lruKey(l.clock, kindLoose, id[:])
@@ -262,7 +267,6 @@ type victim struct {
 // evictSome evicts up to want bytes, or a little more, from the oldest entries and returns
 // how many it freed.
 func (e *evictor) evictSome(want int64, open bool) (freed int64, err error) {
-	begun := e.now()
 	var after []byte
 	for freed < want {
 		victims, last, err := e.oldest(after, 64)
@@ -271,10 +275,10 @@ func (e *evictor) evictSome(want int64, open bool) (freed int64, err error) {
 		}
 		after = last
 		for _, v := range victims {
-			if freed >= want {
-				break
+			if freed >= want || v.clock == keptClock {
+				return freed, nil
 			}
-			n, err := e.evict(v, want-freed, open, begun)
+			n, err := e.evict(v, want-freed, open)
 			freed += n
 			if err != nil {
 				return freed, err
@@ -298,14 +302,13 @@ func (e *evictor) oldest(after []byte, n int) (victims []victim, last []byte, er
 	return victims, last, err
 }
 
-// evict evicts an entry of the order, or, if it is kept, gives it the place of something that was
-// used when the eviction began: out of the way of the next one, and not met again by this one.
-func (e *evictor) evict(v victim, want int64, open bool, begun uint32) (int64, error) {
+// evict evicts an entry of the order, or, if it is kept, puts it beyond all that is not.
+func (e *evictor) evict(v victim, want int64, open bool) (int64, error) {
 	switch {
 	case v.kind == kindLoose && len(v.id) == len(dbfs.ChunkID{}):
-		return e.evictLoose(v, begun)
+		return e.evictLoose(v)
 	case v.kind == kindBody && len(v.id) == fileLen:
-		return e.evictBody(v, want, open, begun)
+		return e.evictBody(v, want, open)
 	}
 	return 0, e.c.cache.update(del(lruKey(v.clock, v.kind, v.id)))
 }
@@ -318,7 +321,7 @@ func (e *evictor) usedSince(k touchKey, known uint32) (clock uint32, later bool)
 	return clock, clock > known
 }
 
-func (e *evictor) evictLoose(v victim, begun uint32) (int64, error) {
+func (e *evictor) evictLoose(v victim) (int64, error) {
 	id := dbfs.ChunkID(v.id)
 	if clock, later := e.usedSince(touchKey{kind: kindLoose, id: id}, v.clock); later {
 		return 0, e.renewLoose(id, clock)
@@ -326,7 +329,7 @@ func (e *evictor) evictLoose(v victim, begun uint32) (int64, error) {
 	if kept, err := e.c.keepsChunk(id); err != nil {
 		return 0, err
 	} else if kept {
-		if err := e.renewLoose(id, begun); !errors.Is(err, dbfs.ErrNotExist) {
+		if err := e.renewLoose(id, keptClock); !errors.Is(err, dbfs.ErrNotExist) {
 			return 0, err
 		}
 	}
@@ -338,7 +341,7 @@ func (e *evictor) evictLoose(v victim, begun uint32) (int64, error) {
 	return n, err
 }
 
-func (e *evictor) evictBody(v victim, want int64, open bool, begun uint32) (int64, error) {
+func (e *evictor) evictBody(v victim, want int64, open bool) (int64, error) {
 	f := fileFrom(v.id)
 	b, err := e.c.acquire(f)
 	if err != nil {
@@ -357,7 +360,7 @@ func (e *evictor) evictBody(v victim, want int64, open bool, begun uint32) (int6
 		return 0, b.renew(clock)
 	}
 	if kept, err := e.c.kept(f); kept != nil || err != nil {
-		return 0, errors.Join(err, b.renew(begun))
+		return 0, errors.Join(err, b.renew(keptClock))
 	}
 	n, err := b.evict(want)
 	e.evicted.Add(n)
@@ -368,10 +371,15 @@ func (e *evictor) evictBody(v victim, want int64, open bool, begun uint32) (int6
 // that somebody is about to read stay as long as there are others.
 func (b *body) evict(want int64) (int64, error) {
 	var gone []int
+	var failed error
 	n := int64(0)
 	choose := func(near bool) {
 		b.present.each(func(i int) {
-			if n < want && b.clean(i) && b.near(i) == near {
+			if n >= want || !b.clean(i) || b.near(i) != near || failed != nil {
+				return
+			}
+			var kept bool // by another file, which has its bytes here
+			if kept, failed = b.c.keepsChunk(b.content.Chunks[i]); !kept && failed == nil {
 				gone = append(gone, i)
 				n += int64(dbfs.ChunkLen(b.content.Size, i))
 			}
@@ -381,25 +389,33 @@ func (b *body) evict(want int64) (int64, error) {
 	if n == 0 {
 		choose(true)
 	}
+	if failed != nil {
+		return 0, failed
+	}
+	return n, b.drop(gone)
+}
+
+// drop makes clean chunks absent.
+func (b *body) drop(gone []int) error {
 	for _, i := range gone {
 		b.present.clear(i)
 		b.checked.clear(i)
 	}
 	if !b.present.any() && len(b.handles) == 0 {
-		return n, b.remove()
+		return b.remove()
 	}
 	if err := b.save(); err != nil {
-		return 0, err
+		return err
 	}
 	fault.Here(fault.ChunkEvicted)
 	var hints []change
 	for _, i := range gone {
 		hints = append(hints, del(hintKey(b.content.Chunks[i], spot{b.file, i})))
 		if err := punch(b.f, int64(i)*dbfs.ChunkSize, dbfs.ChunkSize); err != nil {
-			return n, err
+			return err
 		}
 	}
-	return n, b.c.cache.update(hints...)
+	return b.c.cache.update(hints...)
 }
 
 // near reports whether a reader is at chunk i or just before it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dbfs/dbfs"
 )
@@ -14,10 +15,16 @@ import (
 // it to stay. Which files those are is written down beside the bytes themselves: if the
 // cache directory is deleted the wish is deleted with it, and whoever had it says it anew.
 type keeping struct {
+	any atomic.Bool // something may be kept; false: nothing is
+
 	mu      sync.Mutex // guards what follows, and every change of the records
 	counted bool       // bytes has been added up
 	bytes   int64      // of all contents that are kept, here or not
 }
+
+// keptClock is the place in the order of eviction of what is kept: beyond everything that is
+// not, so that an eviction need not go through it. It gets there when an eviction meets it.
+const keptClock = math.MaxUint32
 
 // Keep protects a version of a file from being evicted: what is here of it, and what comes. It
 // takes the place of an earlier version of the file. It fetches nothing; Warm does.
@@ -45,21 +52,8 @@ func (c *Cache) setKept(f File, now *dbfs.Content) error {
 	if err := k.count(c); err != nil {
 		return err
 	}
-	var changes []change
-	if was != nil {
-		changes = append(changes, del(keepKey(f)))
-		for _, id := range was.Chunks {
-			changes = append(changes, del(keptChunkKey(id, f)))
-		}
-	}
-	if now != nil {
-		changes = append(changes, set(keepKey(f), encodeContent(*now)))
-		for _, id := range now.Chunks {
-			if id != dbfs.ZeroChunk {
-				changes = append(changes, set(keptChunkKey(id, f), []byte{}))
-			}
-		}
-	}
+	k.any.Store(true)
+	changes, gone := keepChanges(f, was, now)
 	if err := c.cache.update(changes...); err != nil {
 		return fmt.Errorf("keep %s: %w", f, err)
 	}
@@ -69,7 +63,64 @@ func (c *Cache) setKept(f File, now *dbfs.Content) error {
 	if now != nil {
 		k.bytes += now.Size
 	}
-	return nil
+	return c.mayGo(f, gone, now == nil)
+}
+
+// keepChanges returns what has to be written for a file's other version, or none, to be kept, and
+// the chunks that this file does not keep any more.
+func keepChanges(f File, was, now *dbfs.Content) (changes []change, gone []dbfs.ChunkID) {
+	had, has := chunkSet(was), chunkSet(now)
+	for id := range had {
+		if !has[id] {
+			changes = append(changes, del(keptChunkKey(id, f)))
+			gone = append(gone, id)
+		}
+	}
+	for id := range has {
+		if !had[id] {
+			changes = append(changes, set(keptChunkKey(id, f), []byte{}))
+		}
+	}
+	if now == nil {
+		return append(changes, del(keepKey(f))), gone
+	}
+	return append(changes, set(keepKey(f), encodeContent(*now))), gone
+}
+
+func chunkSet(c *dbfs.Content) map[dbfs.ChunkID]bool {
+	ids := make(map[dbfs.ChunkID]bool)
+	if c != nil {
+		for _, ref := range c.Refs() {
+			ids[ref.ID] = true
+		}
+	}
+	return ids
+}
+
+// mayGo gives what is not kept any more a place among what is evicted. What another file keeps
+// goes back when an eviction meets it.
+func (c *Cache) mayGo(f File, chunks []dbfs.ChunkID, body bool) error {
+	clock := c.evictor.now()
+	for _, id := range chunks {
+		if err := c.evictor.placeLoose(id, func(was uint32) bool { return was == keptClock }, clock); err != nil && !errors.Is(err, dbfs.ErrNotExist) {
+			return err
+		}
+	}
+	if !body {
+		return nil
+	}
+	b, err := c.acquire(f)
+	if err != nil {
+		return err
+	}
+	defer c.release(b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.home != c.cache || b.clock != keptClock {
+		return nil
+	}
+	b.clock = clock
+	return b.save()
 }
 
 // kept returns the version of a file that is kept; nil: none. A damaged record counts as none.
@@ -88,6 +139,9 @@ func (c *Cache) kept(f File) (*dbfs.Content, error) {
 
 // keepsChunk reports whether a file that is kept has the chunk.
 func (c *Cache) keepsChunk(id dbfs.ChunkID) (found bool, err error) {
+	if !c.keeping.any.Load() {
+		return false, nil
+	}
 	err = c.cache.kv.View(func(txn dbfs.Txn) error {
 		return txn.Scan(keptChunkPrefix(id), nil, func(_, _ []byte) bool {
 			found = true
@@ -164,6 +218,9 @@ func (c *Cache) Warm(ctx context.Context, f File, content dbfs.Content, fetched 
 		}
 	}
 	for k, i := range missing {
+		if err := c.evictor.makeRoom(int64(content.Ref(i).Len)); err != nil { // or it would come for nothing
+			return fmt.Errorf("warm %s: %w", f, err)
+		}
 		for _, next := range missing[k+1 : min(k+1+max(c.opts.ReadAhead, 0), len(missing))] {
 			c.fetcher.ahead(content.Ref(next), h.place(next))
 		}
@@ -196,15 +253,8 @@ func (c *Cache) Free(f File, content dbfs.Content) (freed int64, err error) {
 			return freed, err
 		}
 	}
-	for _, id := range content.Chunks {
-		kept, err := c.keepsChunk(id)
-		if err != nil {
-			return freed, err
-		}
-		if kept {
-			continue
-		}
-		n, err := c.dropLoose(id)
+	for _, ref := range content.Refs() {
+		n, err := c.freeChunk(ref.ID)
 		freed += n
 		if err != nil {
 			return freed, err
@@ -212,6 +262,42 @@ func (c *Cache) Free(f File, content dbfs.Content) (freed int64, err error) {
 	}
 	c.evictor.evicted.Add(freed)
 	return freed, nil
+}
+
+// freeChunk evicts a chunk that nobody keeps from wherever it is.
+func (c *Cache) freeChunk(id dbfs.ChunkID) (freed int64, err error) {
+	if kept, err := c.keepsChunk(id); kept || err != nil {
+		return 0, err
+	}
+	if freed, err = c.dropLoose(id); err != nil {
+		return freed, err
+	}
+	spots, err := c.hints(id)
+	if err != nil {
+		return freed, err
+	}
+	for _, at := range spots { // a file that was saved by a rename has its bytes where they were written
+		n, err := c.freeSpot(at, id)
+		freed += n
+		if err != nil {
+			return freed, err
+		}
+	}
+	return freed, nil
+}
+
+func (c *Cache) freeSpot(at spot, id dbfs.ChunkID) (int64, error) {
+	b, err := c.acquire(at.file)
+	if err != nil {
+		return 0, err
+	}
+	defer c.release(b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.home != c.cache || b.draft != nil || len(b.handles) > 0 || !b.holds(at.i, id) || !b.clean(at.i) {
+		return 0, nil
+	}
+	return int64(b.content.Ref(at.i).Len), b.drop([]int{at.i})
 }
 
 func (c *Cache) freeBody(f File) (int64, error) {
@@ -233,6 +319,7 @@ func (c *Cache) freeBody(f File) (int64, error) {
 
 // Clear evicts everything that is clean, not kept and not open, and returns how many bytes.
 func (c *Cache) Clear() (int64, error) {
+	c.evictor.flushTouched()
 	c.evictor.mu.Lock()
 	defer c.evictor.mu.Unlock()
 	n, err := c.evictor.evictSome(math.MaxInt64, false)
@@ -316,16 +403,41 @@ func (c *Cache) checkBody(f File, found *Checked) error {
 	})
 	b.mu.RUnlock()
 	for _, i := range chunks {
-		ref := content.Ref(i)
-		if err := b.check(i, ref.ID, true); err != nil {
+		if err := c.checkChunk(b, i, content.Ref(i), found); err != nil {
 			return err
 		}
-		found.Bytes += int64(ref.Len)
-		b.mu.RLock()
-		if b.content.Equal(content) && !b.present.has(i) {
-			found.Damaged += int64(ref.Len)
-		}
-		b.mu.RUnlock()
 	}
 	return nil
+}
+
+// checkChunk keeps evictions out, so that what has gone afterwards was damaged.
+func (c *Cache) checkChunk(b *body, i int, ref dbfs.ChunkRef, found *Checked) error {
+	c.evictor.mu.Lock()
+	defer c.evictor.mu.Unlock()
+	here := func() bool {
+		b.mu.RLock()
+		defer b.mu.RUnlock()
+		return b.holds(i, ref.ID)
+	}
+	if !here() {
+		return nil
+	}
+	if err := b.check(i, ref.ID, true); err != nil {
+		return err
+	}
+	found.Bytes += int64(ref.Len)
+	if !here() {
+		found.Damaged += int64(ref.Len)
+	}
+	return nil
+}
+
+// loadKept finds out whether anything is kept.
+func (c *Cache) loadKept() error {
+	return c.cache.kv.View(func(txn dbfs.Txn) error {
+		return txn.Scan(keepPrefix, nil, func(_, _ []byte) bool {
+			c.keeping.any.Store(true)
+			return false
+		})
+	})
 }

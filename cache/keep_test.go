@@ -183,3 +183,49 @@ func TestCheckDropsWhatIsDamaged(t *testing.T) {
 		t.Errorf("not stopped: %v", err)
 	}
 }
+
+// A file that was saved by a rename has its bytes in the body of the one that it was written as.
+func TestKeptBytesInTheBodyOfAnother(t *testing.T) {
+	for _, forgotten := range []bool{false, true} {
+		w := aging(t, 1<<30)
+		data := random(dbfs.ChunkSize + SmallSize)
+		content := w.make(file(1), data)
+		w.check(w.c.Keep(file(2), content))
+		w.sent(file(1), content)
+		if forgotten {
+			w.check(w.c.Forget(file(1)))
+		}
+		if _, err := w.c.Clear(); err != nil {
+			t.Fatal(err)
+		}
+		w.store.setOffline(true)
+		w.reads(file(2), data)
+		w.store.setOffline(false)
+		w.check(w.c.Unkeep(file(2)))
+		if n, err := w.c.Free(file(2), content); err != nil || n < int64(len(data)) {
+			t.Errorf("freed %d of %d bytes, %v", n, len(data), err)
+		}
+		w.resident(file(2), data, 0)
+	}
+}
+
+// What is kept does not stand in the way of evicting the rest, nor is it gone through each time.
+func TestKeptBytesLeaveTheOrder(t *testing.T) {
+	w := aging(t, 1<<30)
+	data := random(dbfs.ChunkSize)
+	w.check(w.c.Keep(file(1), w.store.upload(data)))
+	w.reads(file(1), data)
+	for range 2 {
+		if _, err := w.c.Clear(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, _, err := w.c.evictor.oldest(nil, 1)
+	if err != nil || len(first) != 1 || first[0].clock != keptClock {
+		t.Errorf("%+v, %v; want the kept body at the end of the order", first, err)
+	}
+	w.check(w.c.Unkeep(file(1)))
+	if n, err := w.c.Clear(); n != dbfs.ChunkSize || err != nil {
+		t.Errorf("evicted %d bytes, %v, when it was not kept any more", n, err)
+	}
+}

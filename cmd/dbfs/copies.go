@@ -55,7 +55,7 @@ func freeCommand(t *tool) *cobra.Command {
 		Aliases: []string{"evict"},
 		Short:   "Remove files from this device; they stay in the drive",
 		Long: "Free makes room on this disk: files at and below a path are online-only afterwards, and come again\n" +
-			"when somebody reads them. What is pinned, open, or not at the server yet stays.",
+			"when somebody reads them. What is pinned, being written, or not at the server yet stays.",
 		Example:     "  dbfs free ~/Dbfs/photos/2019\n  dbfs wait ~/Dbfs/video.mp4 && dbfs free ~/Dbfs/video.mp4",
 		Args:        cobra.MinimumNArgs(1),
 		Annotations: map[string]string{byPath: "yes"},

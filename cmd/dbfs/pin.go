@@ -23,7 +23,9 @@ func pinCommand(t *tool) *cobra.Command {
 		Short: "Keep files on this device, now and later",
 		Long: "Pin brings files to this device and keeps them there, whatever else the cache has to hold. A pinned\n" +
 			"directory holds for everything below it, also for what comes later, and goes with it when it is\n" +
-			"moved. --glob keeps only files whose names match; the nearest pin above a file decides.",
+			"moved; it takes the place of what was said of things below it. --glob keeps only files whose names match.\n" +
+			"The nearest pin above a file decides. A pin belongs to the file itself: one that is deleted and made\n" +
+			"anew under its name is another, so rather pin the directory.",
 		Example:     "  dbfs pin ~/Dbfs/thesis --wait\n  dbfs pin ~/Dbfs --glob '*.pdf' --glob '*.md'\n  dbfs pin --from list.txt\n  dbfs pin ls",
 		Annotations: map[string]string{byPath: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {

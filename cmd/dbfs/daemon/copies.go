@@ -29,8 +29,15 @@ func (d *Daemon) Pin(_ context.Context, req control.PinRequest) error {
 	if err != nil {
 		return err
 	}
-	if err := d.unpinBelow(sp, n); err != nil {
-		return err
+	switch {
+	case n.Kind == dbfs.KindSymlink:
+		return control.WithHint(fmt.Errorf("%w: %s is a symlink, which is always here", dbfs.ErrInvalid, req.Path), "pin what it leads to")
+	case n.Kind == dbfs.KindFile && len(req.Globs) > 0:
+		return fmt.Errorf("%w: patterns choose among the files of a directory, and %s is a file", dbfs.ErrInvalid, req.Path)
+	case len(req.Globs) == 0: // now this is said of everything below, and what was said before does not count
+		if err := d.unpinBelow(sp, n); err != nil {
+			return err
+		}
 	}
 	f := cache.File{NS: sp.journal.NS(), Node: n.ID}
 	if !req.Off {
@@ -39,7 +46,11 @@ func (d *Daemon) Pin(_ context.Context, req control.PinRequest) error {
 	if err := d.pins.set(f, nil); err != nil {
 		return err
 	}
-	if r, ok := d.pins.deciding(sp, n); ok && !r.Off { // something above says otherwise
+	r, found, err := d.pins.deciding(sp, n)
+	if err != nil {
+		return err
+	}
+	if found && !r.Off { // something above says otherwise
 		return d.pins.set(f, &pinRule{Version: 1, Off: true})
 	}
 	return nil
@@ -53,8 +64,8 @@ func (d *Daemon) unpinBelow(sp *space, top dbfs.Node) error {
 			continue
 		}
 		n, err := at.journal.Node(f.Node)
-		if errors.Is(err, dbfs.ErrNotExist) { // it is gone, and so is what was meant
-			err = d.pins.set(f, nil)
+		if errors.Is(err, dbfs.ErrNotExist) { // it is gone, but may come back, and is not below anything
+			continue
 		}
 		if err != nil {
 			return err
@@ -105,8 +116,14 @@ func (d *Daemon) Warm(ctx context.Context, req control.WarmRequest, progress fun
 	var todo []missing
 	var failed error
 	count := func(sp *space, n dbfs.Node) {
-		if failed != nil || req.Pinned && !d.pins.wants(sp, n) {
+		if failed != nil {
 			return
+		}
+		if req.Pinned {
+			var wanted bool
+			if wanted, failed = d.pins.wants(sp, n); !wanted {
+				return
+			}
 		}
 		local, err := d.cache.Residency(cache.File{NS: sp.journal.NS(), Node: n.ID}, n.Content)
 		failed = err
@@ -169,7 +186,16 @@ func (d *Daemon) Warm(ctx context.Context, req control.WarmRequest, progress fun
 	if err := errors.Join(told, <-ended); err != nil {
 		return nil, fmt.Errorf("%s: %d of %d files came: %w", req.Path, int64(len(todo))-left, len(todo), err)
 	}
-	res.LocalFiles, res.LocalBytes = res.Files, res.Bytes
+	fetched := res.Fetched // and now what is still here of it
+	todo, res = nil, control.WarmResult{}
+	if err := errors.Join(d.walk(ctx, sp, n, count), failed); err != nil {
+		return nil, err
+	}
+	res.Fetched = fetched
+	if res.LocalFiles < res.Files {
+		return nil, control.WithHint(fmt.Errorf("%s: %d of %d files are here, the cache holds no more: %w", req.Path, res.LocalFiles, res.Files, dbfs.ErrNoSpace),
+			"mount with a larger --cache-size, or warm less")
+	}
 	return &res, nil
 }
 
@@ -222,8 +248,11 @@ func (d *Daemon) Free(ctx context.Context, req control.FreeRequest, progress fun
 func (d *Daemon) free(sp *space, n dbfs.Node, res *control.FreeResult) error {
 	res.Files++
 	state := sp.journal.StateOf(n.ID)
+	pinned, err := d.pins.wants(sp, n)
 	switch {
-	case d.pins.wants(sp, n):
+	case err != nil:
+		return err
+	case pinned:
 		res.Pinned++
 		return nil
 	case state.Pending > 0:

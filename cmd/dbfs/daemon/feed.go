@@ -31,6 +31,7 @@ type feeder struct {
 	mu      sync.Mutex // guards what follows
 	queue   map[dbfs.NodeID]bool
 	walking bool
+	walked  bool      // once, to the end: mounts has all there are
 	oldest  time.Time // since when something waits; zero: nothing does
 	mounts  map[dbfs.NodeID]dbfs.NamespaceID
 	err     error
@@ -192,6 +193,19 @@ func (f *feeder) walk(ctx context.Context) {
 		})
 	}
 	f.failed(err)
+	if err == nil && ctx.Err() == nil {
+		f.mu.Lock()
+		f.walked = true
+		f.mu.Unlock()
+		f.d.pins.retry()
+	}
+}
+
+// knowsMounts reports whether all mounts are known.
+func (f *feeder) knowsMounts() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.walked
 }
 
 func (f *feeder) setWalking(on bool) {

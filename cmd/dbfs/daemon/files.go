@@ -36,8 +36,9 @@ func (d *Daemon) fileStatus(sp *space, n dbfs.Node, path string) (*control.FileS
 	if err != nil {
 		return nil, err
 	}
+	pinned, _ := d.pins.wants(sp, n) // not known yet is not pinned
 	switch st.LocalBytes = local; {
-	case local >= n.Content.Size && d.pins.wants(sp, n):
+	case local >= n.Content.Size && pinned:
 		st.Residency = control.Pinned
 	case local >= n.Content.Size:
 	case local == 0:

@@ -32,10 +32,11 @@ type pins struct {
 	cancel  context.CancelFunc
 	wake    chan struct{} // cap 1
 
-	mu    sync.Mutex // guards what follows
-	rules map[cache.File]pinRule
-	queue map[cache.File]bool // to be looked at, with everything below them
-	full  error               // why the last file did not fit; nil: everything fits
+	mu     sync.Mutex // guards what follows
+	rules  map[cache.File]pinRule
+	queue  map[cache.File]bool // to be looked at, with everything below them
+	full   error               // why the last file did not fit; nil: everything fits
+	failed error               // why another one is not here, for more than want of a network
 }
 
 // A pinRule says what is to become of what is below a node.
@@ -72,23 +73,22 @@ type storedPin struct {
 
 func openPins(d *Daemon) (*pins, error) {
 	p := &pins{d: d, wake: make(chan struct{}, 1), rules: make(map[cache.File]pinRule), queue: make(map[cache.File]bool)}
-	var bad error
-	err := d.kv.View(func(txn dbfs.Txn) error {
+	return p, d.kv.View(func(txn dbfs.Txn) error {
 		return txn.Scan(pinPrefix, nil, func(k, v []byte) bool {
 			var r storedPin
-			if err := json.Unmarshal(v, &r); err != nil {
-				bad = fmt.Errorf("%w: pin %s: %v", dbfs.ErrCorrupt, k, err)
-				return false
+			err := json.Unmarshal(v, &r)
+			if err == nil && r.Version != 1 {
+				err = fmt.Errorf("%w %d", dbfs.ErrVersion, r.Version)
 			}
-			if r.Version != 1 {
-				bad = fmt.Errorf("%w %d of pin %s", dbfs.ErrVersion, r.Version, k)
-				return false
+			if err != nil { // no reason not to mount
+				d.log.Error("a pin cannot be read and counts for nothing", "pin", string(k), "err", err)
+				p.failed = fmt.Errorf("a pin cannot be read: %w", err)
+				return true
 			}
 			p.rules[cache.File{NS: r.NS, Node: r.Node}] = r.pinRule
 			return true
 		})
 	})
-	return p, errors.Join(err, bad)
 }
 
 // set says something of a node, or with nil nothing any more; durable when it returns.
@@ -145,36 +145,43 @@ func (p *pins) any() bool {
 }
 
 // deciding returns the rule that decides about a node: its own or the nearest above it, through
-// the mount of its namespace.
-func (p *pins) deciding(sp *space, n dbfs.Node) (pinRule, bool) {
+// the mount of its namespace; found is false if there is none.
+func (p *pins) deciding(sp *space, n dbfs.Node) (r pinRule, found bool, err error) {
 	if !p.any() {
-		return pinRule{}, false
+		return pinRule{}, false, nil
 	}
 	for {
 		if r, ok := p.rule(cache.File{NS: sp.journal.NS(), Node: n.ID}); ok {
-			return r, true
+			return r, true, nil
 		}
-		var err error
-		if sp, n, err = p.d.above(sp, n); err != nil {
-			return pinRule{}, false
+		if sp, n, err = p.d.above(sp, n); errors.Is(err, dbfs.ErrNotExist) {
+			return pinRule{}, false, nil
+		} else if err != nil {
+			return pinRule{}, false, err
 		}
 	}
 }
 
-// wants reports whether a file is to be on this device.
-func (p *pins) wants(sp *space, n dbfs.Node) bool {
-	r, ok := p.deciding(sp, n)
-	return ok && r.keeps(n.Name)
+// wants reports whether a file is to be on this device. ErrOffline: that is not known yet.
+func (p *pins) wants(sp *space, n dbfs.Node) (bool, error) {
+	r, found, err := p.deciding(sp, n)
+	return found && r.keeps(n.Name), err
 }
 
 // above returns the directory that a node is in: of a namespace's root, the one where the namespace
-// is mounted. ErrNotExist: there is none.
+// is mounted. ErrNotExist: there is none. ErrOffline: nobody has looked yet.
 func (d *Daemon) above(sp *space, n dbfs.Node) (*space, dbfs.Node, error) {
 	id := n.Parent
 	if n.IsRoot() {
 		root := d.space(d.me.Root)
+		if sp == root {
+			return sp, n, dbfs.ErrNotExist
+		}
 		at, mounted := root.feed.mounted(sp.journal.NS())
-		if sp == root || !mounted {
+		if !mounted && !root.feed.knowsMounts() {
+			return sp, n, fmt.Errorf("where namespace %s is mounted is not known yet: %w", sp.journal.NS(), dbfs.ErrOffline)
+		}
+		if !mounted {
 			return sp, n, dbfs.ErrNotExist
 		}
 		sp, id = root, at
@@ -195,6 +202,25 @@ func (p *pins) changed(ns dbfs.NamespaceID, changes []journal.Change) {
 	}
 	poke(p.wake)
 }
+
+// entered hears that a namespace is here, for the first time or again.
+func (p *pins) entered(ns dbfs.NamespaceID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.rules) == 0 {
+		return
+	}
+	p.queue[cache.File{NS: ns, Node: dbfs.RootNode}] = true
+	for f := range p.rules {
+		if f.NS == ns {
+			p.queue[f] = true
+		}
+	}
+	poke(p.wake)
+}
+
+// retry lets what could not be done be tried at once.
+func (p *pins) retry() { poke(p.wake) }
 
 func (p *pins) start(ctx context.Context) {
 	ctx, p.cancel = context.WithCancel(ctx)
@@ -222,8 +248,13 @@ func (p *pins) run(ctx context.Context) {
 			}
 			continue
 		}
-		sleep(ctx, wait)
-		wait = min(2*wait, time.Minute)
+		select {
+		case <-time.After(wait):
+			wait = min(2*wait, time.Minute)
+		case <-p.wake: // something else is wanted, or may work now
+			sleep(ctx, settle)
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -251,28 +282,38 @@ func (p *pins) look(ctx context.Context) []cache.File {
 	p.queue = make(map[cache.File]bool)
 	p.mu.Unlock()
 	var again []cache.File
-	var full error
+	var full, failed error
 	var collecting sync.Mutex
 	group, _ := errgroup.WithContext(ctx)
 	group.SetLimit(4) // so that the time that a question takes is not waited out for each small file
 	each := func(sp *space, n dbfs.Node) {
 		group.Go(func() error {
-			err := p.keep(ctx, sp, n)
+			collecting.Lock()
+			room := full == nil
+			collecting.Unlock()
+			err := p.keep(ctx, sp, n, room)
+			if err == nil {
+				return nil
+			}
 			collecting.Lock()
 			defer collecting.Unlock()
 			switch {
 			case errors.Is(err, dbfs.ErrNoSpace):
 				full = err
-				fallthrough
-			case err != nil:
-				again = append(again, cache.File{NS: sp.journal.NS(), Node: n.ID})
+			case !temporary(err) && failed == nil:
+				failed = fmt.Errorf("%s is pinned and not here: %w", n.Name, err)
+				p.d.log.Warn("a pinned file is not here", "node", n.ID, "err", err)
 			}
+			again = append(again, cache.File{NS: sp.journal.NS(), Node: n.ID})
 			return nil
 		})
 	}
 	for f := range queue {
 		sp := p.d.space(f.NS)
 		if sp == nil {
+			if p.d.known(f.NS) == nil { // lost for good
+				p.d.cache.Unkeep(f) // if that fails it is tried again by the next start
+			}
 			continue
 		}
 		n, err := sp.journal.Node(f.Node)
@@ -282,7 +323,9 @@ func (p *pins) look(ctx context.Context) []cache.File {
 			err = p.d.walk(ctx, sp, n, each)
 		}
 		if err != nil && ctx.Err() == nil {
-			p.d.log.Warn("a pin is tried again later", "err", err)
+			if !temporary(err) {
+				p.d.log.Warn("a pin is tried again later", "err", err)
+			}
 			collecting.Lock()
 			again = append(again, f)
 			collecting.Unlock()
@@ -291,32 +334,43 @@ func (p *pins) look(ctx context.Context) []cache.File {
 	group.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.full = full
+	p.full, p.failed = full, failed
 	for _, f := range again {
 		p.queue[f] = true
 	}
 	return again
 }
 
-// keep makes the cache keep a file and brings what is missing of it, or lets go of it.
-func (p *pins) keep(ctx context.Context, sp *space, n dbfs.Node) error {
+// keep makes the cache keep a file and, while there is room, brings what is missing of it, or
+// lets go of it.
+func (p *pins) keep(ctx context.Context, sp *space, n dbfs.Node, room bool) error {
 	f := cache.File{NS: sp.journal.NS(), Node: n.ID}
-	if !p.wants(sp, n) {
+	wanted, err := p.wants(sp, n)
+	if err != nil {
+		return err
+	}
+	if !wanted {
 		return p.d.cache.Unkeep(f)
 	}
 	if err := p.d.cache.Keep(f, n.Content); err != nil {
 		return err
 	}
-	_, err := p.d.warm(ctx, sp, n)
+	if !room {
+		return dbfs.ErrNoSpace
+	}
+	_, err = p.d.warm(ctx, sp, n)
 	return err
 }
 
 // warm brings a file's bytes, lets the index have them, and returns how many came.
 func (d *Daemon) warm(ctx context.Context, sp *space, n dbfs.Node) (came int64, err error) {
+	f := cache.File{NS: sp.journal.NS(), Node: n.ID}
+	if local, err := d.cache.Residency(f, n.Content); err != nil || local >= n.Content.Size {
+		return 0, err
+	}
 	if d.syncer.Status().Paused {
 		return 0, fmt.Errorf("transfers are paused: %w", dbfs.ErrOffline)
 	}
-	f := cache.File{NS: sp.journal.NS(), Node: n.ID}
 	err = d.cache.Warm(ctx, f, n.Content, func(n int64) { came += n })
 	if came > 0 {
 		sp.feed.isLocal(n.ID)
@@ -362,11 +416,15 @@ func (d *Daemon) walk(ctx context.Context, sp *space, n dbfs.Node, fn func(*spac
 func (p *pins) attention() []control.Attention {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.full == nil {
-		return nil
+	var all []control.Attention
+	if p.full != nil {
+		all = append(all, control.Attention{
+			Kind: "disk", Message: "what is pinned does not fit: make room on the disk, mount with a larger --cache-size, or unpin something",
+			Command: "dbfs pin ls",
+		})
 	}
-	return []control.Attention{{
-		Kind: "disk", Message: "what is pinned does not fit into the cache: mount with a larger --cache-size, or unpin something",
-		Command: "dbfs pin ls",
-	}}
+	if p.failed != nil {
+		all = append(all, control.Attention{Kind: "error", Message: p.failed.Error(), Command: "dbfs pin ls"})
+	}
+	return all
 }

@@ -68,6 +68,7 @@ func (d *Daemon) enter(sp *space, ns dbfs.Namespace) {
 	d.spaces[ns.ID] = sp
 	delete(d.left, ns.ID)
 	d.mu.Unlock()
+	d.pins.entered(ns.ID)
 	d.fs.Add(sp.journal, ns.Role)
 	d.syncer.Add(sp.journal, ns.Role)
 }

@@ -218,6 +218,7 @@ func (d *Daemon) Resume(context.Context) error {
 	d.mu.Unlock()
 	d.syncer.Resume()
 	d.syncer.Kick()
+	d.pins.retry()
 	return nil
 }
 

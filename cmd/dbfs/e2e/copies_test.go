@@ -99,6 +99,13 @@ func TestPinnedFilesStay(t *testing.T) {
 		return err == nil && st.Residency == control.Pinned && bytes.Equal(b, ownBytes("changed", n))
 	})
 
+	// What an editor here saves by a rename has its bytes where it was written first.
+	bob.put("/keep/deep/.b.tmp", ownBytes("edited", n))
+	if err := os.Rename(bob.at("/keep/deep/.b.tmp"), bob.at("/keep/deep/b")); err != nil {
+		t.Fatal(err)
+	}
+	bob.sent()
+
 	// A cache that is far too small for what is read goes round; the pinned files stay.
 	for i := range 5 {
 		ana.put(fmt.Sprint("/big", i), ownBytes(fmt.Sprint(i), 4<<20))
@@ -124,6 +131,9 @@ func TestPinnedFilesStay(t *testing.T) {
 	check("after clearing the cache")
 	if got := bob.residency("/big4"); got != control.OnlineOnly {
 		t.Errorf("cleared, and /big4 is %s", got)
+	}
+	if b, err := os.ReadFile(bob.at("/keep/deep/b")); err != nil || !bytes.Equal(b, ownBytes("edited", n)) {
+		t.Errorf("the file that was edited: %d bytes, %v", len(b), err)
 	}
 	if st := bob.status().Cache; st.Pinned < 4*n || st.Pinned > 5*n {
 		t.Errorf("the status says that %d bytes are pinned", st.Pinned)
@@ -163,6 +173,27 @@ func TestPinsByName(t *testing.T) {
 	bob.becomes("/d/one.pdf", control.Pinned)
 	if got := bob.residency("/d/two.txt"); got != control.OnlineOnly {
 		t.Errorf("two.txt is %s", got)
+	}
+	bob.pin("/d/two.txt", false)
+	bob.becomes("/d/two.txt", control.Pinned)
+	bob.pin("/", false, "*.pdf") // says nothing of what was pinned below
+	bob.pin("/d", true)
+	bob.pin("/d", false, "*.pdf")
+	got, err := bob.d.Pins(t.Context())
+	var at []string
+	for _, pin := range got {
+		at = append(at, pin.Path)
+	}
+	if want := []string{"/", "/d"}; err != nil || !slices.Equal(at, want) { // to unpin /d takes back what was said below it
+		t.Errorf("pins at %q, %v; want %q", at, err, want)
+	}
+	if err := os.Symlink("two.txt", bob.at("/d/link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, req := range []control.PinRequest{{Path: "/d/link"}, {Path: "/d/two.txt", Globs: []string{"*"}}} {
+		if err := bob.d.Pin(t.Context(), req); !errors.Is(err, dbfs.ErrInvalid) {
+			t.Errorf("pin %+v: %v", req, err)
+		}
 	}
 	for _, glob := range []string{"[", "a/b"} {
 		if err := bob.d.Pin(t.Context(), control.PinRequest{Path: "/d", Globs: []string{glob}}); !errors.Is(err, dbfs.ErrInvalid) {
