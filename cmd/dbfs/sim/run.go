@@ -42,8 +42,8 @@ func Run(seed uint64, plan Plan, o Options) (r Result, err error) {
 	if o.Steps == 0 {
 		o.Steps = defaultSteps
 	}
-	if o.Clients < 2 || o.Clients > len(people) {
-		return r, fmt.Errorf("%w: %d clients; there may be 2 to %d", dbfs.ErrInvalid, o.Clients, len(people))
+	if most := len(people) - 1; o.Clients < 2 || o.Clients > most {
+		return r, fmt.Errorf("%w: %d clients; there may be 2 to %d", dbfs.ErrInvalid, o.Clients, most)
 	}
 	w, err := newWorld(seed, plan, o.Clients, o.Trace)
 	if err != nil {

@@ -1,11 +1,14 @@
 package sim
 
 import (
+	"errors"
 	"flag"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dbfs/dbfs"
 )
 
 var (
@@ -124,6 +127,20 @@ func TestRunTwice(t *testing.T) {
 		}
 		if !slices.ContainsFunc(one.Trace, func(s string) bool { return strings.Contains(s, "creates") || strings.Contains(s, "makes") }) {
 			t.Errorf("plan %q: nobody did anything", plan.Name)
+		}
+	}
+}
+
+func TestClients(t *testing.T) {
+	for _, n := range []int{2, 3, 8} {
+		r, err := Run(1, Plans[0], Options{Clients: n, Steps: 60})
+		if err != nil || r.Violation != "" {
+			t.Errorf("%d clients: %v %s", n, err, r.Violation)
+		}
+	}
+	for _, n := range []int{-1, 1, 9} {
+		if _, err := Run(1, Plans[0], Options{Clients: n}); !errors.Is(err, dbfs.ErrInvalid) {
+			t.Errorf("%d clients: %v", n, err)
 		}
 	}
 }

@@ -74,7 +74,8 @@ type base struct {
 	reader string             // token of a device that looks at what is there
 }
 
-var people = []string{"alice", "bob", "carol", "dave", "eve", "frank", "grace", "heidi"}
+// people are the clients' names; the last is the device that comes when all is at peace.
+var people = []string{"alice", "bob", "carol", "dave", "eve", "frank", "grace", "heidi", "ivan"}
 
 // guest is the name of the account that does not own the namespace.
 const guest = "guest"
