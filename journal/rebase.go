@@ -167,6 +167,12 @@ func (r *rebase) edit(e *edit) error {
 	for _, b := range out.beaten {
 		r.beaten[b.node] = merge(r.beaten[b.node], b.base)
 	}
+	for _, id := range out.placed {
+		if b, ok := r.beaten[id]; ok {
+			b.Place = 0
+			r.beaten[id] = b
+		}
+	}
 	for i := range out.edits {
 		r.add(e, &out.edits[i], i)
 	}

@@ -50,10 +50,11 @@ type env struct {
 
 // An outcome is what takes an edit's place.
 type outcome struct {
-	edits   []edit   // in order, without keys; none: the edit is dropped
-	follows []follow // where what was meant for a node goes from now on
-	notices []Notice // what to tell the user
-	beaten  []beaten // bases that others' edits have overtaken: later edits that build on this one are beaten too
+	edits   []edit        // in order, without keys; none: the edit is dropped
+	follows []follow      // where what was meant for a node goes from now on
+	notices []Notice      // what to tell the user
+	placed  []dbfs.NodeID // nodes that are already where they were to go
+	beaten  []beaten      // bases that others' edits have overtaken: later edits that build on this one are beaten too
 }
 
 // made returns how many nodes the outcome makes.
@@ -236,12 +237,15 @@ func (r *resolver) move(op dbfs.Op) {
 	r.emit(op)
 }
 
-// overtaken: others have given the node a place before us, perhaps the one that was meant for it.
+// overtaken: others have given the node a place before us, or the server has done it for us and
+// the answer was lost. If it is the one that was meant for the node, later edits build on that.
 func (r *resolver) overtaken(n dbfs.Node, to place, base dbfs.Revs) {
-	if !holds(n, to) {
-		r.note(NoticeDropped, n.ID, n, to.name, n.Name)
-		r.beat(n.ID, dbfs.Revs{Place: base.Place})
+	if holds(n, to) {
+		r.out.placed = append(r.out.placed, n.ID)
+		return
 	}
+	r.note(NoticeDropped, n.ID, n, to.name, n.Name)
+	r.beat(n.ID, dbfs.Revs{Place: base.Place})
 }
 
 // mayReplace reports whether the node at the destination is the one the user saw there.
