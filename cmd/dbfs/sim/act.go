@@ -204,12 +204,13 @@ func (w *world) restore() {
 	w.events[Restored]++
 	w.must(w.store.restore(w.ns(), w.backup, w.epoch), "restore")
 	w.backup = nil
+	taken := w.mirror.taken
 	w.mirror.learn()
-	// What the server had taken and lost again is nobody's fault here.
+	// What the server had taken and lost again is nobody's fault here, also where it is just saying so.
 	pending := make(map[int]bool)
 	for _, c := range w.clients {
 		for _, op := range c.j.Pending() {
-			if op.Content != nil {
+			if _, said := taken[op.ID]; op.Content != nil && !(said && c.busy) {
 				pending[numberOf(*op.Content)] = true
 			}
 		}

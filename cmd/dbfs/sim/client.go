@@ -330,6 +330,7 @@ func (c *client) explain(err error) {
 	case err == nil, offline(err):
 	case errors.Is(err, errDisk):
 		c.w.events[DiskFailure]++
+		c.foreign = true // what was begun may be finished later
 		c.disk.failAfter = -1
 		clear(c.copies)
 	case c.w.plan.roles && (errors.Is(err, dbfs.ErrReadOnly) || errors.Is(err, dbfs.ErrForbidden)):

@@ -89,7 +89,7 @@ var (
 
 		{journal.LocalTree, journal.RemoteBelow, "P D"},
 		{journal.LocalTree, journal.RemoteMove, "D"},
-		{journal.LocalTree, journal.RemoteSetAttr, "K"},
+		{journal.LocalTree, journal.RemoteSetAttr, "K (P)"},
 		{journal.LocalTree, journal.RemoteDeleted, "D"},
 		{journal.LocalTree, journal.RemoteAncestorDeleted, "D"},
 		{journal.LocalTree, journal.RemoteAncestorMoved, "K"},

@@ -25,6 +25,7 @@ var regressions = []struct {
 	what string
 }{
 	{"offline", 149, "a batch was sent that a loss of power took back, and what was written then passed for it"},
+	{"lone resets", 13173, "a move that the server had taken counted as others', and the next one was dropped"},
 	{"full", 373, "likewise"},
 	{"offline", 917, "likewise"},
 }
