@@ -92,9 +92,10 @@ func (x wire) Get(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef) (
 
 // Commit also keeps a copy of some batches, which comes again later.
 func (x wire) Commit(ctx context.Context, ns dbfs.NamespaceID, b dbfs.Batch) ([]dbfs.Entry, error) {
-	w := x.c.w
+	w, life := x.c.w, x.c.life
 	if i := slices.IndexFunc(w.late, func(l lateCommit) bool { return l.c == x.c }); i >= 0 && w.luck.IntN(4) == 0 {
 		w.deliver(i) // what was on its way all the time
+		x.c.mustLive(life)
 	}
 	for i := range b.Ops {
 		w.sent[b.Ops[i].Node] = true
