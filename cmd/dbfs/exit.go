@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/dbfs/dbfs"
@@ -74,13 +75,12 @@ func exitCode(err error) int {
 // hints says what to do next about errors that do not bring their own hint. A command
 // gets the profile it is about.
 var hints = []struct {
-	err     error
-	hint    string
-	command bool
+	err  error
+	hint string
 }{
-	{control.ErrNoDaemon, "dbfs mount -d", true},
-	{dbfs.ErrAuth, "dbfs login --server URL --token TOKEN", true},
-	{dbfs.ErrVersion, "a newer dbfs has been here: use that one", false},
+	{control.ErrNoDaemon, "dbfs mount -d"},
+	{dbfs.ErrAuth, "dbfs login --server URL --token TOKEN"},
+	{dbfs.ErrVersion, "a newer dbfs has been here: use that one"},
 }
 
 // report tells the error of a command, if there is one, and returns the exit code: as
@@ -120,9 +120,17 @@ func (t *tool) describe(err error) *control.Error {
 			continue
 		}
 		e.Hint = row.hint
-		if row.command && t.profile != "" && t.profile != defaultProfile {
-			e.Hint += " --profile " + t.profile
-		}
 	}
+	e.Hint = t.ours(e.Hint)
 	return e
+}
+
+// ours adds the profile to a command that somebody is told to type next, if it is not the usual
+// one. Hints that are more than a command stay as they are.
+func (t *tool) ours(hint string) string {
+	command := strings.HasPrefix(hint, "dbfs ") && !strings.ContainsAny(hint, ",;:\"")
+	if !command || t.profile == "" || t.profile == defaultProfile || strings.Contains(hint, "--profile") {
+		return hint
+	}
+	return hint + " --profile " + t.profile
 }

@@ -56,6 +56,24 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// What somebody is told to type next leads to the drive that they asked about.
+func TestHintsNameTheProfile(t *testing.T) {
+	for _, test := range []struct{ profile, hint, want string }{
+		{"work", "dbfs unpin /a", "dbfs unpin /a --profile work"},
+		{"work", "dbfs mount -d --profile other", "dbfs mount -d --profile other"},
+		{"work", "close them, or use --force", "close them, or use --force"},
+		{"work", "dbfs restore a, or ask", "dbfs restore a, or ask"},
+		{defaultProfile, "dbfs unpin /a", "dbfs unpin /a"},
+		{"", "dbfs unpin /a", "dbfs unpin /a"},
+		{"work", "", ""},
+	} {
+		tool := &tool{profile: test.profile}
+		if got := tool.describe(control.WithHint(dbfs.ErrBusy, test.hint)).Hint; got != test.want {
+			t.Errorf("%q in profile %q: %q, want %q", test.hint, test.profile, got, test.want)
+		}
+	}
+}
+
 func TestServerUnderADaemonThatIsNotThere(t *testing.T) {
 	// Both are true; what to do about it is to start the daemon.
 	err := fmt.Errorf("%w: %w", dbfs.ErrOffline, control.ErrNoDaemon)

@@ -124,7 +124,7 @@ func (t *tool) writeStatus(w io.Writer, st *control.Status) {
 		}
 		text := visible(a.Message)
 		if a.Command != "" {
-			text += ": " + a.Command
+			text += ": " + t.ours(a.Command)
 		}
 		tab.add(word, text)
 	}

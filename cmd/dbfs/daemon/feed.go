@@ -27,9 +27,11 @@ type feeder struct {
 	cancel  context.CancelFunc
 	wake    chan struct{} // cap 1
 	rewalk  chan struct{} // cap 1: the index lost something
+	hurry   chan struct{} // cap 1: somebody waits for what is queued
 
 	mu      sync.Mutex // guards what follows
 	queue   map[dbfs.NodeID]bool
+	fed     chan struct{} // closed and replaced when what was queued has been fed
 	walking bool
 	walked  bool      // once, to the end: mounts has all there are
 	oldest  time.Time // since when something waits; zero: nothing does
@@ -45,7 +47,7 @@ const settle = 300 * time.Millisecond
 
 func (d *Daemon) newFeeder(sp *space) (*feeder, error) {
 	f := &feeder{
-		d: d, sp: sp, wake: make(chan struct{}, 1), rewalk: make(chan struct{}, 1),
+		d: d, sp: sp, wake: make(chan struct{}, 1), rewalk: make(chan struct{}, 1), hurry: make(chan struct{}, 1), fed: make(chan struct{}),
 		queue: make(map[dbfs.NodeID]bool), mounts: make(map[dbfs.NodeID]dbfs.NamespaceID),
 	}
 	x, err := index.Open(filepath.Join(d.set.State, "index", sp.ns.ID.String()), index.Options{
@@ -104,7 +106,11 @@ func (f *feeder) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-f.wake:
-			sleep(ctx, settle)
+			select {
+			case <-time.After(settle):
+			case <-f.hurry:
+			case <-ctx.Done():
+			}
 			f.drain(ctx)
 		case <-f.rewalk:
 			f.walk(ctx)
@@ -131,6 +137,31 @@ func (f *feeder) drain(ctx context.Context) {
 	if len(f.queue) == 0 {
 		f.oldest = time.Time{}
 		f.index.Advance(mark(cursor))
+	}
+	close(f.fed)
+	f.fed = make(chan struct{})
+}
+
+// catchUp returns when the index has what was changed before, or after a while: who searches for
+// what they have just written is to find it.
+func (f *feeder) catchUp(ctx context.Context) {
+	patience := time.NewTimer(time.Second)
+	defer patience.Stop()
+	for {
+		f.mu.Lock()
+		current, fed := f.oldest.IsZero(), f.fed
+		f.mu.Unlock()
+		if current {
+			return
+		}
+		poke(f.hurry)
+		select {
+		case <-fed:
+		case <-patience.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

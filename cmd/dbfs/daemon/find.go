@@ -66,6 +66,7 @@ func (d *Daemon) Search(ctx context.Context, req control.SearchRequest) (*contro
 		if sc.below != "" {
 			query = "in:" + strconv.Quote(sc.below) + " (" + query + ")"
 		}
+		sc.sp.feed.catchUp(ctx)
 		found, err := sc.sp.feed.index.Search(ctx, query, index.SearchOptions{Limit: limit, Snippets: true})
 		if err != nil {
 			return nil, err
@@ -137,6 +138,8 @@ func (d *Daemon) Grep(ctx context.Context, req control.GrepRequest, emit func(*c
 	for _, sc := range scopes {
 		opt.In = sc.below
 		top := d.top(sc.sp)
+		sc.sp.feed.catchUp(ctx)
+		late, _, _ := sc.sp.feed.waiting()
 		st, err := sc.sp.feed.index.Grep(ctx, opt, func(m *index.FileMatches) error {
 			return emitMatches(top, req.Mode, m, emit)
 		})
@@ -148,7 +151,7 @@ func (d *Daemon) Grep(ctx context.Context, req control.GrepRequest, emit func(*c
 		sum.Searched += int64(st.Searched)
 		sum.Matched += int64(st.Matched)
 		sum.Lines += int64(st.Lines)
-		sum.NotSearched += int64(st.NotSearched + st.Possible)
+		sum.NotSearched += int64(st.NotSearched + st.Possible + late)
 		sum.Bytes += st.Bytes
 	}
 	sum.Elapsed = time.Since(start)

@@ -262,3 +262,21 @@ func TestWarmAndFree(t *testing.T) {
 		t.Errorf("check: %+v, %v", found, err)
 	}
 }
+
+// Who searches for what they have just written finds it.
+func TestSearchesFindWhatWasJustWritten(t *testing.T) {
+	v := newDevice(t, newSite(t, ""), family, "desk", nil)
+	for i := range 10 {
+		word := fmt.Sprint("zebra", i)
+		v.put("/d/z.txt", []byte("a line with "+word+"\n"))
+		sum, err := v.d.Grep(t.Context(), control.GrepRequest{Patterns: []string{word}, Path: "/d"}, func(*control.GrepEvent) error { return nil })
+		if err != nil || sum.Lines != 1 || sum.NotSearched != 0 {
+			t.Errorf("grep %s: %+v, %v", word, sum, err)
+		}
+		v.put("/d/y.txt", []byte("another with other"+word+"\n"))
+		found, err := v.d.Search(t.Context(), control.SearchRequest{Query: "other" + word})
+		if err != nil || found.Total != 1 || found.Waiting != 0 {
+			t.Errorf("search other%s: %+v, %v", word, found, err)
+		}
+	}
+}
