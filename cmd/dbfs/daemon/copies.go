@@ -212,7 +212,7 @@ func (d *Daemon) Free(ctx context.Context, req control.FreeRequest, progress fun
 	if err != nil {
 		return nil, err
 	}
-	if err := d.sync(); err != nil { // what has been sent is clean only now
+	if err := d.quieten(ctx); err != nil {
 		return nil, err
 	}
 	var failed error
@@ -244,6 +244,15 @@ func (d *Daemon) Free(ctx context.Context, req control.FreeRequest, progress fun
 	return &res, nil
 }
 
+// quieten lets the index put down what it reads, and makes clean what has been sent: so that
+// neither is in the way of what somebody wants to have evicted.
+func (d *Daemon) quieten(ctx context.Context) error {
+	for _, sp := range d.all() {
+		sp.feed.catchUp(ctx)
+	}
+	return d.sync()
+}
+
 // free evicts one file, and counts it.
 func (d *Daemon) free(sp *space, n dbfs.Node, res *control.FreeResult) error {
 	res.Files++
@@ -272,8 +281,8 @@ func (d *Daemon) free(sp *space, n dbfs.Node, res *control.FreeResult) error {
 }
 
 // ClearCache evicts everything that may be evicted.
-func (d *Daemon) ClearCache(context.Context) (*control.ClearResult, error) {
-	if err := d.sync(); err != nil {
+func (d *Daemon) ClearCache(ctx context.Context) (*control.ClearResult, error) {
+	if err := d.quieten(ctx); err != nil {
 		return nil, err
 	}
 	n, err := d.cache.Clear()
