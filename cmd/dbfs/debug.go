@@ -21,7 +21,7 @@ func debugCommand(t *tool) *cobra.Command {
 	cmd := chooses(&cobra.Command{
 		Use: "debug", Short: "For those who work on dbfs",
 		Example: "  dbfs debug sim --histories 10000",
-	}, simCommand(t))
+	}, simCommand(t), profileCommand(t))
 	cmd.Hidden = true
 	return cmd
 }

@@ -61,6 +61,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/version", get(s.daemon.Version))
+	mux.HandleFunc("GET /v1/profile", profile)
 	mux.HandleFunc("GET /v1/status", get(s.status))
 	mux.HandleFunc("GET /v1/conflicts", get(s.conflicts))
 	mux.HandleFunc("POST /v1/filestatus", post(s.fileStatus))
