@@ -21,8 +21,9 @@ import (
 // KVOptions size a KV. Zero means the default.
 type KVOptions struct {
 	// Memtable is how many bytes of fresh writes are held before they are sorted into a
-	// table: 8 MiB. A KV takes up to about four times that of memory under a storm of writes. An
-	// Update may write about an eighth of it.
+	// table: 8 MiB. A KV takes up to about five times that of memory under a storm of writes: two or
+	// three tables, of 1.3 times that each, and the buffers of what writes them out, which are kept
+	// for some seconds. An Update may write about an eighth of it.
 	Memtable int64
 
 	// Reserve is how many bytes must be free on the disk for an Update: 64 MiB. Badger
