@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,6 +272,7 @@ type client struct {
 	inodes *cache.Inodes
 	s      *syncer.Syncer
 	guard  *journal.Budget // of journals that are opened from now on
+	busy   atomic.Bool     // somebody makes many changes
 	stop   func()          // waits until the Syncer has stopped
 
 	mu       sync.Mutex // guards what follows
@@ -308,7 +310,7 @@ func (w *world) idle(name string, se session) *client {
 func (c *client) build() {
 	c.t.Helper()
 	c.s = syncer.New(syncer.Config{
-		Meta: c.wire, Notifier: c.wire, Chunks: c.chunks, Device: c.wire.Device(), Read: c.read, Log: c.w.log,
+		Meta: c.wire, Notifier: c.wire, Chunks: c.chunks, Device: c.wire.Device(), Read: c.read, Busy: c.busy.Load, Log: c.w.log,
 		Namespaces: func(list []dbfs.Namespace) {
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -163,7 +163,12 @@ func (sp *space) gather(ctx context.Context, took time.Duration) {
 	if wait := min(took, 200*time.Millisecond); wait > time.Millisecond {
 		sleep(ctx, wait, nil)
 	}
+	sp.s.giveWay(ctx, max(took, leastGather))
 }
+
+// leastGather makes edits come together for at least half a second while somebody makes many:
+// a batch of hundreds is one request, one transaction and two syncs, as one of few is.
+const leastGather = 500 * time.Millisecond / giveWayShare
 
 // step lists, pulls and pushes, each as far as there is something to.
 func (sp *space) step(ctx context.Context) error {

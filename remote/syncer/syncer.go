@@ -42,6 +42,10 @@ type Config struct {
 	// Namespaces hears what the account may see, each time the server is reached anew.
 	Namespaces func([]dbfs.Namespace)
 
+	// Busy reports whether somebody on this machine makes many changes just now. Transfers then take
+	// a part of the machine only, and never less than that; nil: nobody does. See pace.go.
+	Busy func() bool
+
 	Uploads    int           // whole chunks on their way at once, for each namespace; 0: 8
 	MaxBackoff time.Duration // the longest wait after a failure; 0: 30 s
 	PollTime   time.Duration // how long a poll may be parked; 0: 55 s
@@ -82,6 +86,9 @@ func New(cfg Config) *Syncer {
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
+	}
+	if cfg.Busy == nil {
+		cfg.Busy = func() bool { return false }
 	}
 	if cfg.Namespaces == nil {
 		cfg.Namespaces = func([]dbfs.Namespace) {}

@@ -146,13 +146,15 @@ func (sp *space) putAll(ctx context.Context, pieces []piece) error {
 	room := semaphore.NewWeighted(int64(sp.s.cfg.Uploads) * dbfs.ChunkSize)
 	var failed firstError
 	for _, p := range pieces {
-		weight := max(int64(p.ref.Len), leastWeight)
+		weight := sp.weight(p)
 		if room.Acquire(ctx, weight) != nil {
 			break // group.Wait says why
 		}
 		group.Go(func() error {
 			defer room.Release(weight)
+			begun := time.Now()
 			err := sp.put(ctx, p)
+			sp.s.giveWay(ctx, time.Since(begun))
 			if err != nil && !temporary(err) {
 				failed.set(err) // one bad chunk does not keep the others back
 				return nil
@@ -161,6 +163,15 @@ func (sp *space) putAll(ctx context.Context, pieces []piece) error {
 		})
 	}
 	return errors.Join(group.Wait(), failed.err)
+}
+
+// weight is what a chunk counts against the bytes that may be on their way: all of them while it
+// has to give way, since each that goes at the same time takes the machine, too.
+func (sp *space) weight(p piece) int64 {
+	if sp.s.cfg.Busy() {
+		return int64(sp.s.cfg.Uploads) * dbfs.ChunkSize
+	}
+	return max(int64(p.ref.Len), leastWeight)
 }
 
 func (sp *space) put(ctx context.Context, p piece) error {

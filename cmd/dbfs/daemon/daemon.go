@@ -84,6 +84,7 @@ type Daemon struct {
 	fs     *fs.FS
 	syncer *syncer.Syncer
 	rate   rate
+	pace   pace
 	pins   *pins
 	ended  chan struct{} // closed by an Umount that has been answered
 	lost   chan struct{} // cap 1: there may be edits that cannot be sent any more
@@ -150,7 +151,7 @@ func (d *Daemon) build() (err error) {
 	})
 	d.syncer = syncer.New(syncer.Config{
 		Meta: d.link.meta, Notifier: d.link.notifier, Chunks: d.link.chunks, Device: d.me.Device,
-		Read: d.readChunk, Namespaces: d.setNamespaces, Log: d.log,
+		Read: d.readChunk, Namespaces: d.setNamespaces, Busy: d.busy, Log: d.log,
 	})
 	for _, ns := range d.me.Namespaces {
 		if err := d.open(ns); err != nil {

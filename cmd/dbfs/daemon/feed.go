@@ -29,6 +29,8 @@ type feeder struct {
 	rewalk  chan struct{} // cap 1: the index lost something
 	hurry   chan struct{} // cap 1: somebody waits for what is queued
 
+	owed time.Duration // of rest; of the goroutine that feeds
+
 	mu      sync.Mutex // guards what follows
 	queue   map[dbfs.NodeID]bool
 	fed     chan struct{} // closed and replaced when what was queued has been fed
@@ -130,7 +132,9 @@ func (f *feeder) drain(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		begun := time.Now()
 		f.feed(ctx, id)
+		f.giveWay(ctx, time.Since(begun))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -140,6 +144,24 @@ func (f *feeder) drain(ctx context.Context) {
 	}
 	close(f.fed)
 	f.fed = make(chan struct{})
+}
+
+// giveWay rests after work that took so long, some times as long, as far as somebody makes a
+// crowd of changes: the index takes about as much of a core as they do. Who searches does not wait for that.
+func (f *feeder) giveWay(ctx context.Context, took time.Duration) {
+	const share, longest, step = 4, time.Second, 10 * time.Millisecond
+	f.owed = min(f.owed+share*took, longest)
+	for ; f.owed > step && f.d.busy(); f.owed -= step {
+		select {
+		case <-time.After(step):
+		case <-f.hurry:
+			poke(f.hurry)
+			f.owed = 0
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // catchUp returns when the index has what was changed before, or after a while: who searches for

@@ -75,6 +75,7 @@ func (d *Daemon) enter(sp *space, ns dbfs.Namespace) {
 
 // changed hears of every node of a namespace that looks different.
 func (d *Daemon) changed(sp *space, changes []journal.Change) {
+	d.pace.changed(changes, time.Now())
 	d.fs.Changed(sp.journal.NS(), changes)
 	if sp.feed != nil {
 		sp.feed.changed(changes)
