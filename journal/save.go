@@ -59,7 +59,7 @@ func (ed *editor) lateDelete(at place) *edit {
 		switch {
 		case e.gone:
 		case e.op.Type == dbfs.OpDelete && e.op.Node == id:
-			if e.left == at && !e.fixed() {
+			if e.left == at && !e.fixed() && stillFits(e.op.Base.Content, t.Revs.Content) {
 				return e
 			}
 			return nil
@@ -69,6 +69,10 @@ func (ed *editor) lateDelete(at place) *edit {
 	}
 	return nil
 }
+
+// stillFits reports whether nobody else has changed what a pending edit was based on. While a batch
+// is on its way, others' entries are in the tree before the edits have been reconciled with them.
+func stillFits(base, now dbfs.JID) bool { return base == now || base == dbfs.SelfRev }
 
 // save makes n the next version of old, which stands where n was to go.
 func (ed *editor) save(n, old dbfs.Node) error {

@@ -143,6 +143,33 @@ func TestSaveMeetsOthers(t *testing.T) {
 	}
 }
 
+// What others have made of a deleted file is not overwritten by one that is put into its place
+// before anybody has seen it: while a batch is on its way, the edits have yet to be reconciled.
+func TestSaveOverWhatNobodyHasSeen(t *testing.T) {
+	h := newHost(t)
+	ns := h.namespace(t)
+	alice, bob := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 2)
+	alice.settle()
+	alice.put("f", 1)
+	alice.settle()
+	bob.settle()
+	alice.make("d", dir)
+	alice.flight()
+	alice.remove("f")
+	bob.put("f", 9)
+	bob.settle()
+	check(t, alice.pull(100))
+	alice.put("tmp", 5)
+	alice.move("tmp", "f")
+	alice.settle()
+	bob.settle()
+	for _, d := range []*device{alice, bob} {
+		if got, want := d.sizes(), "d 0\nf 9\nf (name conflict, alice 2026-05-01) 5\n"; got != want {
+			t.Errorf("%s sees\n%swant\n%s", d.name, got, want)
+		}
+	}
+}
+
 // As long as somebody writes to the new file, the old one is not sent; who wrote to the old
 // one does not hold it up.
 func TestSaveOfWhatIsBeingWritten(t *testing.T) {
