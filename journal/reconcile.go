@@ -220,7 +220,7 @@ func (r *resolver) move(op dbfs.Op) {
 	case op.Base.Place != n.Revs.Place:
 		r.overtaken(n, place{op.Parent, op.Name}, op.Base)
 		return
-	case n.Kind.IsDir() && below(r.s, op.Parent, n.ID):
+	case n.Kind.IsDir() && r.wouldBeBelow(op.Parent, n.ID):
 		r.note(NoticeDropped, n.ID, n, op.Name, n.Name)
 		return
 	}
@@ -235,6 +235,22 @@ func (r *resolver) move(op dbfs.Op) {
 		r.stepAside(&op, m)
 	}
 	r.emit(op)
+}
+
+// wouldBeBelow reports whether dir is id or lies under it, or would once it is brought back.
+func (r *resolver) wouldBeBelow(dir, id dbfs.NodeID) bool {
+	for range maxDepth {
+		dir = r.standIn(dir)
+		n, ok := r.s.node(dir)
+		switch {
+		case dir == id:
+			return true
+		case !ok || n.IsRoot():
+			return false
+		}
+		dir = n.Parent
+	}
+	return true
 }
 
 // overtaken: others have given the node a place before us, or the server has done it for us and

@@ -198,6 +198,13 @@ func onGround(t *testing.T, fn func(*ground)) {
 func (g *ground) resolved(mentioned []string, ops ...dbfs.Op) string {
 	g.t.Helper()
 	s := &snapshot{txn: g.txn, tree: g.tree, view: newView()}
+	follows := make(map[dbfs.NodeID]dbfs.NodeID)
+	standIn := func(id dbfs.NodeID) dbfs.NodeID {
+		for to, ok := follows[id]; ok; to, ok = follows[id] {
+			id = to
+		}
+		return id
+	}
 	e := env{
 		device: "me",
 		newNode: func() dbfs.NodeID {
@@ -206,7 +213,7 @@ func (g *ground) resolved(mentioned []string, ops ...dbfs.Op) string {
 		},
 		seen:    g.jid,
 		whole:   func(dbfs.NodeID) bool { return !g.apart },
-		standIn: func(id dbfs.NodeID) dbfs.NodeID { return id },
+		standIn: standIn,
 		mentioned: func(id dbfs.NodeID) bool {
 			return slices.ContainsFunc(mentioned, func(name string) bool { return g.id(name) == id })
 		},
@@ -214,7 +221,14 @@ func (g *ground) resolved(mentioned []string, ops ...dbfs.Op) string {
 	var edits, notices []string
 	for _, op := range ops {
 		op.Time = worldTime.UnixNano()
+		if to := standIn(op.Node); to != op.Node {
+			n, _ := s.node(to)
+			op.Node, op.Base = to, n.Revs
+		}
 		out := resolve(op, s, e)
+		for _, f := range out.follows {
+			follows[f.from] = f.to
+		}
 		for _, e := range out.edits {
 			edits = append(edits, e.op.Type.String())
 			if e.op.Replace != nil {
@@ -661,6 +675,20 @@ func TestMovedAndUnmounted(t *testing.T) {
 	if got := alice.sizes(); got != "a 7\n" || len(alice.j.Pending()) > 0 {
 		t.Errorf("alice sees\n%swant only a; pending: %v", got, alice.j.Pending())
 	}
+}
+
+// A directory that is to be moved into one that has been lost with it stays: what would be made in
+// the lost one's place would be made inside it.
+func TestMovedIntoWhatWasLostWithIt(t *testing.T) {
+	onGround(t, func(g *ground) {
+		make, move := g.opCreate("e", "x", dbfs.KindFile, 5), g.opMove("e", "s", "m")
+		g.unlist("s")
+		g.unlist("e")
+		want := "create create | d/ d/f=1 e/ e/x=5 g=2 | revived follow dropped"
+		if got := g.resolved(nil, make, move); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
 }
 
 func TestReconcileUnlisted(t *testing.T) {

@@ -113,7 +113,7 @@ var (
 		{journal.LocalMkdir, journal.RemoteMoved, "K"},
 		{journal.LocalSymlink, journal.RemoteParent, "V VN"},
 		{journal.LocalSymlink, journal.RemoteMoved, "K"},
-		{journal.LocalMove, journal.RemoteParent, "V VN"},
+		{journal.LocalMove, journal.RemoteParent, "V VN (D)"}, // D: into what was lost with the directory that moves
 		{journal.LocalMove, journal.RemoteMoved, "K"},
 		{journal.LocalReplace, journal.RemoteParent, "VM"},
 		{journal.LocalReplace, journal.RemoteMoved, "K"},
