@@ -218,7 +218,7 @@ func (se *Session) grant(ctx context.Context, ns dbfs.NamespaceID, objects []rem
 	tickets := make([]ticket, len(objects))
 	names := make([]string, len(objects))
 	for i, o := range objects {
-		tickets[i] = ticket{ns: ns, account: se.account, expiry: expiry, object: o, random: random64()}
+		tickets[i] = ticket{ns: ns, account: se.account, expiry: expiry, object: o, random: se.s.opts.Name()}
 		names[i] = tickets[i].name()
 	}
 	return tickets, se.s.remember(ctx, names)

@@ -28,7 +28,7 @@ const grantLife = 2 * ticketLife
 // remember makes a grant of objects.
 func (s *Server) remember(ctx context.Context, objects []string) error {
 	key := binary.BigEndian.AppendUint64(nil, uint64(s.now().Unix()))
-	key = binary.BigEndian.AppendUint64(key, random64())
+	key = binary.BigEndian.AppendUint64(key, s.opts.Name())
 	_, err := addRow(ctx, s, TableGrant, "grant", key, grantRow{objects})
 	return err
 }

@@ -26,6 +26,7 @@ import (
 type Options struct {
 	Now  func() time.Time // nil: time.Now
 	Rand func() float64   // in [0,1), spreads polls; nil: math/rand
+	Name func() uint64    // makes names of objects and keys of grants unique; nil: crypto/rand
 	Log  *slog.Logger     // nil: slog.Default
 
 	// TokenLife is how long a device's token is good after login; zero: until revoked.
@@ -61,6 +62,9 @@ func New(store Store, objects Objects, opts Options) (*Server, error) {
 	}
 	if opts.Rand == nil {
 		opts.Rand = rand.Float64
+	}
+	if opts.Name == nil {
+		opts.Name = random64
 	}
 	if opts.Log == nil {
 		opts.Log = slog.Default()

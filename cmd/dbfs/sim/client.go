@@ -448,7 +448,7 @@ func (c *client) fsync() {
 func (c *client) observe(changes []journal.Change) {
 	for _, ch := range changes {
 		if ch.Follow != (dbfs.NodeID{}) {
-			if c.unsent(ch.Follow) && !c.w.plan.forgetful() {
+			if c.unsent(ch.Follow) {
 				c.w.fail("P5", "two files that %s is about to send have become one, %s", c.name, short(ch.Follow))
 			}
 			c.follows = append(c.follows, [2]dbfs.NodeID{ch.Node, ch.Follow})

@@ -43,7 +43,7 @@ type world struct {
 	stack   []*client // whose steps are under way, the innermost last
 
 	// One source of chance for each concern, so that a change of one leaves the others alone.
-	workload, schedule, luck, clocks, disks, ids *rand.Rand
+	workload, schedule, luck, clocks, disks, ids, objects *rand.Rand
 
 	mirror  *mirror
 	ledger  ledger
@@ -182,7 +182,7 @@ func newWorld(seed uint64, plan Plan, clients int, tracing bool) (*world, error)
 		seed: seed, plan: plan, ctx: context.Background(), now: epoch0, base: b, epoch: 1, tracing: tracing,
 		answers: make(map[answerKey]answer), sent: make(map[dbfs.NodeID]bool), cover: make(Coverage), events: make(Events), hash: fnvOffset,
 	}
-	for i, r := range []**rand.Rand{&w.workload, &w.schedule, &w.luck, &w.clocks, &w.disks, &w.ids} {
+	for i, r := range []**rand.Rand{&w.workload, &w.schedule, &w.luck, &w.clocks, &w.disks, &w.ids, &w.objects} {
 		*r = rand.New(rand.NewPCG(seed, uint64(i)))
 	}
 	w.store = &store{rows: b.rows.clone(), w: w}
@@ -216,7 +216,7 @@ func (w *world) serve(i int) error {
 	}
 	srv, err := server.New(w.store, w.blobs, server.Options{
 		Keep: keep,
-		Now:  func() time.Time { return w.now.Add(w.skews[i]) }, Rand: func() float64 { return 0.5 }, Log: silent, Lanes: 1,
+		Now:  func() time.Time { return w.now.Add(w.skews[i]) }, Rand: func() float64 { return 0.5 }, Name: w.objects.Uint64, Log: silent, Lanes: 1,
 	})
 	w.servers[i] = srv
 	return err
