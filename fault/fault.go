@@ -32,6 +32,7 @@ const (
 	RefusalsForgotten Mutant = "refusals-forgotten" // a refused batch that comes again is judged again
 	NoCycleCheck      Mutant = "no-cycle-check"     // a directory may be moved below itself
 	HintBeforeCommit  Mutant = "hint-before-commit" // who waits is woken before there is anything to see
+	PollBlind         Mutant = "poll-blind"         // who waits hears only of what happens from then on
 	UnverifiedShared  Mutant = "unverified-shared"  // what another account uploaded is believed unread
 )
 

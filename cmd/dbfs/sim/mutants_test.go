@@ -27,6 +27,7 @@ var mutants = []struct {
 	{fault.SelfUnresolved, 1000},
 	{fault.NoCycleCheck, 1000},
 	{fault.HintBeforeCommit, 3000},
+	{fault.PollBlind, 1000},
 	{fault.EvictPinned, 1000},
 	{fault.BatchNotSynced, 6000},
 }

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/remote"
 	"github.com/dbfs/dbfs/remote/server"
 )
 
@@ -109,6 +111,7 @@ func (w *world) peace() {
 		c.holds = nil
 		c.unpark()
 	}
+	w.everybodyHears()
 	for !w.settle() {
 	}
 	for _, c := range w.clients {
@@ -126,6 +129,29 @@ func (w *world) peace() {
 	}
 	w.nothingLost()
 	w.mixText(w.picture())
+}
+
+// everybodyHears checks P14 where every hint was lost: the polls that are parked have ended by now,
+// and whoever asks anew is told at once whether there is news.
+func (w *world) everybodyHears() {
+	w.now = w.now.Add(remote.MaxPollTime * time.Second)
+	for _, c := range w.clients {
+		at := c.j.Cursor()
+		if at == (dbfs.Cursor{}) {
+			continue
+		}
+		poll := c.sessions[c.at].Park(map[dbfs.NamespaceID]dbfs.Cursor{w.ns(): at})
+		var hint dbfs.Hint
+		var err error
+		if poll.Woken() {
+			hint, err = poll.Look(w.ctx)
+		}
+		poll.Close()
+		w.must(err, "ask for news")
+		if news := at != (dbfs.Cursor{Epoch: w.mirror.epoch, JID: w.mirror.head()}); news != (len(hint.Changed) > 0) {
+			w.fail("P14", "%s is at %v, the log at %d/%d, and it hears of %d changes", c.name, at, w.mirror.epoch, w.mirror.head(), len(hint.Changed))
+		}
+	}
 }
 
 // settle lets every client sync once, and reports whether all were at rest.
