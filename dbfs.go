@@ -61,7 +61,11 @@ const (
 	KindDir
 	KindSymlink
 	KindMount // a directory that shows the root of another namespace
+	KindLink  // one more name of a file, which has all that is not a name (a hard link)
 )
+
+// MaxLinks is how many names a file may have beside its own.
+const MaxLinks = 1000
 
 // IsDir reports whether a node of this kind is shown as a directory.
 func (k Kind) IsDir() bool { return k == KindDir || k == KindMount }
@@ -96,6 +100,8 @@ type Node struct {
 	Content Content     `json:"content,omitzero"` // of a file
 	Target  string      `json:"target,omitempty"` // of a symlink
 	Mount   NamespaceID `json:"mount,omitempty"`  // of a mount
+	Link    NodeID      `json:"link,omitzero"`    // of a link: the node that it is a name of, never a directory or link
+	Links   []NodeID    `json:"links,omitempty"`  // of what has further names: the links; some may be deleted
 	Deleted bool        `json:"deleted,omitempty"`
 	CTime   int64       `json:"ctime"` // nanoseconds: when the server took the last entry, or the edit was made here
 
@@ -157,7 +163,7 @@ func (e *Entry) Buried(n Node) Node {
 
 // text tables: the words that kinds and roles travel as.
 var (
-	kindWords = []string{KindFile: "file", KindDir: "dir", KindSymlink: "symlink", KindMount: "mount"}
+	kindWords = []string{KindFile: "file", KindDir: "dir", KindSymlink: "symlink", KindMount: "mount", KindLink: "link"}
 	roleWords = []string{RoleNone: "none", RoleRead: "read", RoleWrite: "write", RoleAdmin: "admin"}
 )
 

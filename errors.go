@@ -28,6 +28,7 @@ var (
 	ErrLocked      = errors.New("already in use")      // another daemon has this profile
 	ErrBusy        = errors.New("busy")                // a mount point, or something in use
 	ErrNoAttr      = errors.New("no such attribute")   // extended attribute
+	ErrManyLinks   = errors.New("too many links")      // names of one file
 	ErrUnsupported = errors.New("not supported")       // nothing here can do that
 	ErrReset       = errors.New("log no longer there") // cursor too old, or of another epoch: list the tree anew
 	ErrHeld        = errors.New("held")                // a mass change that waits for a person

@@ -48,6 +48,11 @@ func (n *Node) Check() error {
 		return nil
 	case KindSymlink:
 		return CheckTarget(n.Target)
+	case KindLink:
+		if n.Link == RootNode || n.Link == n.ID {
+			return fmt.Errorf("%w: link %s is a name of %s", ErrInvalid, n.ID, n.Link)
+		}
+		return nil
 	}
 	return fmt.Errorf("%w: node %s is of kind %d", ErrInvalid, n.ID, n.Kind)
 }

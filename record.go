@@ -46,6 +46,8 @@ const (
 	tagNodeDeleted
 	tagNodeCTime
 	tagNodeIno
+	tagNodeLink
+	tagNodeLinks
 )
 
 // AppendNode appends the record of n to b.
@@ -81,6 +83,8 @@ func (w *fields) node(n *Node) {
 	w.flag(tagNodeDeleted, n.Deleted)
 	w.int(tagNodeCTime, n.CTime)
 	w.uint(tagNodeIno, n.Ino)
+	w.id(tagNodeLink, n.Link)
+	w.ids(tagNodeLinks, n.Links)
 }
 
 func (n *Node) field(tag byte, v value) {
@@ -125,6 +129,10 @@ func (n *Node) field(tag byte, v value) {
 		n.CTime = v.int()
 	case tagNodeIno:
 		n.Ino = v.uint()
+	case tagNodeLink:
+		v.id(&n.Link)
+	case tagNodeLinks:
+		n.Links = v.ids()
 	}
 }
 
@@ -160,6 +168,7 @@ const (
 	tagOpVictimName
 	tagOpSeen
 	tagOpBelow
+	tagOpLink
 )
 
 // AppendOp appends the record of op to b.
@@ -201,6 +210,7 @@ func AppendOp(b []byte, op *Op) []byte {
 		}
 		w.uint(tagOpSeen, uint64(op.Seen))
 		w.ids(tagOpBelow, op.Below)
+		w.id(tagOpLink, op.Link)
 	})
 }
 
@@ -276,6 +286,8 @@ func (op *Op) field(tag byte, v value) {
 		op.Seen = JID(v.uint())
 	case tagOpBelow:
 		op.Below = v.ids()
+	case tagOpLink:
+		v.id(&op.Link)
 	}
 }
 

@@ -28,6 +28,7 @@ const (
 // Bugs of the server's commit, of its hints and of sharing chunks.
 const (
 	BlindWrite        Mutant = "blind-write"        // a write replaces what its user did not see
+	LinksOrphaned     Mutant = "links-orphaned"     // a file is deleted that has other names
 	BlindDelete       Mutant = "blind-delete"       // a delete deletes what its user did not see
 	RefusalsForgotten Mutant = "refusals-forgotten" // a refused batch that comes again is judged again
 	NoCycleCheck      Mutant = "no-cycle-check"     // a directory may be moved below itself

@@ -42,6 +42,7 @@ var errnos = []struct {
 	{dbfs.ErrNoSpace, syscall.ENOSPC},
 	{dbfs.ErrBusy, syscall.EBUSY},
 	{dbfs.ErrNoAttr, syscall.ENODATA},
+	{dbfs.ErrManyLinks, syscall.EMLINK},
 	{dbfs.ErrUnsupported, syscall.EOPNOTSUPP},
 	{context.Canceled, syscall.EINTR},
 }

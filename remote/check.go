@@ -72,6 +72,9 @@ func checkCreate(op *dbfs.Op) error {
 	if (op.Kind == dbfs.KindSymlink) != (op.Target != "") {
 		return fmt.Errorf("%w: %s with target %q", dbfs.ErrInvalid, op.Kind, op.Target)
 	}
+	if (op.Kind == dbfs.KindLink) != (op.Link != dbfs.NodeID{}) || op.Link == op.Node {
+		return fmt.Errorf("%w: %s %s as a name of %s", dbfs.ErrInvalid, op.Kind, op.Node, op.Link)
+	}
 	if op.Content != nil && op.Kind != dbfs.KindFile {
 		return fmt.Errorf("%w: %s with content", dbfs.ErrInvalid, op.Kind)
 	}
@@ -81,7 +84,7 @@ func checkCreate(op *dbfs.Op) error {
 			return nil
 		}
 		return op.Content.Check()
-	case dbfs.KindDir:
+	case dbfs.KindDir, dbfs.KindLink:
 		return nil
 	case dbfs.KindSymlink:
 		return dbfs.CheckTarget(op.Target)

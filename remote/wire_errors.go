@@ -37,6 +37,7 @@ var wireErrors = []struct {
 	{dbfs.ErrLoop, "loop", http.StatusConflict},
 	{dbfs.ErrBusy, "busy", http.StatusConflict},
 	{dbfs.ErrUnsupported, "unsupported", http.StatusBadRequest},
+	{dbfs.ErrManyLinks, "many_links", http.StatusBadRequest},
 	{dbfs.ErrCorrupt, "corrupt", http.StatusUnprocessableEntity},
 	{dbfs.ErrVersion, "version", http.StatusBadRequest},
 	{dbfs.ErrNoSpace, "no_space", http.StatusInsufficientStorage},

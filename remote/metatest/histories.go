@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -178,6 +179,9 @@ func (h *history) op(rt *rapid.T) dbfs.Op {
 		if rapid.Bool().Draw(rt, "dir") {
 			return mkdir(node, parent, name)
 		}
+		if to := rapid.SampledFrom(someNodes).Draw(rt, "to"); to != node && rapid.Bool().Draw(rt, "link") {
+			return link(node, parent, name, to)
+		}
 		return create(node, parent, name, file)
 	case dbfs.OpMove:
 		op := move(node, base.Place, parent, name)
@@ -280,6 +284,9 @@ func (r *reader) check(rt *rapid.T) {
 			rt.Fatalf("two live nodes at %q under %s", n.Name, n.Parent)
 		} else {
 			taken[s] = true
+		}
+		if f := r.nodes[n.Link]; n.Kind == dbfs.KindLink && (f.Deleted || f.Last == 0 || !slices.Contains(f.Links, n.ID)) {
+			rt.Fatalf("%s is a name of %+v", summary(n), f)
 		}
 		steps := 0
 		for at := n.Parent; at != dbfs.RootNode; at = r.nodes[at].Parent {

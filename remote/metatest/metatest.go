@@ -172,6 +172,10 @@ func create(node, parent, name string, c *dbfs.Content) dbfs.Op {
 	return dbfs.Op{Type: dbfs.OpCreate, Node: id(node), Parent: id(parent), Name: name, Kind: dbfs.KindFile, Content: c, Attr: dbfs.Attr{Mode: 0o644, MTime: 1}}
 }
 
+func link(node, parent, name, to string) dbfs.Op {
+	return dbfs.Op{Type: dbfs.OpCreate, Node: id(node), Parent: id(parent), Name: name, Kind: dbfs.KindLink, Link: id(to)}
+}
+
 func symlink(node, parent, name, target string) dbfs.Op {
 	return dbfs.Op{Type: dbfs.OpCreate, Node: id(node), Parent: id(parent), Name: name, Kind: dbfs.KindSymlink, Target: target, Attr: dbfs.Attr{Mode: 0o777}}
 }

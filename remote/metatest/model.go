@@ -54,6 +54,9 @@ func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 		if op.Content != nil {
 			n.Content = *op.Content
 		}
+		if n.Link = op.Link; n.Kind == dbfs.KindLink {
+			return m.name(n)
+		}
 	case dbfs.OpWrite:
 		if n.Kind != dbfs.KindFile {
 			return verdict{invalid: true}
@@ -85,7 +88,7 @@ func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 		}
 		n.Revs.Attr = m.head + 1
 	case dbfs.OpDelete:
-		if n.Kind == dbfs.KindFile && !seen(op.Base.Content, n.Revs.Content) {
+		if n.Kind != dbfs.KindDir && !seen(op.Base.Content, n.Revs.Content) {
 			return refused(dbfs.RefusedContent)
 		}
 		if !seen(op.Base.Place, n.Revs.Place) {
@@ -95,6 +98,9 @@ func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 			if c.Parent == n.ID && !c.Deleted {
 				return refused(dbfs.RefusedNotEmpty)
 			}
+		}
+		if m.linked(n) {
+			return refused(dbfs.RefusedNotEmpty)
 		}
 		n.Deleted, n.Revs.Place = true, m.head+1
 	case dbfs.OpDeleteTree:
@@ -119,6 +125,9 @@ func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 			return v
 		}
 		n.Deleted, n.Parent, n.Name, n.Revs.Place = false, op.Parent, op.Name, m.head+1
+		if n.Kind == dbfs.KindLink {
+			return m.name(n)
+		}
 	}
 	m.head++
 	n.Last = m.head
@@ -142,7 +151,40 @@ func (m *model) buryBelow(dir dbfs.NodeID, seen dbfs.JID) bool {
 		n.Deleted, n.Revs.Place, n.Last = true, m.head+1, m.head+1
 		m.nodes[n.ID] = n
 	}
+	for _, n := range gone {
+		if m.linked(n) {
+			return false
+		}
+	}
 	return true
+}
+
+// name stores a link that has just been made or revived, and tells what it is a name of.
+func (m *model) name(link dbfs.Node) verdict {
+	m.head++
+	link.Last = m.head
+	m.nodes[link.ID] = link
+	f := m.nodes[link.Link]
+	switch {
+	case !m.live(f.ID) || f.ID == dbfs.RootNode:
+		return refused(dbfs.RefusedGone)
+	case f.Kind.IsDir() || f.Kind == dbfs.KindLink:
+		return verdict{invalid: true}
+	}
+	m.head++
+	f.Revs.Attr, f.Last = m.head, m.head
+	m.nodes[f.ID] = f
+	return verdict{}
+}
+
+// linked reports whether a node has a live link.
+func (m *model) linked(n dbfs.Node) bool {
+	for id, link := range m.nodes {
+		if link.Kind == dbfs.KindLink && link.Link == n.ID && m.live(id) {
+			return true
+		}
+	}
+	return false
 }
 
 // exchange judges an exchange and gives the second node the place of the first, which step
@@ -185,6 +227,8 @@ func (m *model) displace(op *dbfs.Op, seen func(base, now dbfs.JID) bool) verdic
 		return refused(dbfs.RefusedContent)
 	case !seen(op.Replace.Base.Place, holder.Revs.Place):
 		return refused(dbfs.RefusedPlace)
+	case m.linked(holder):
+		return refused(dbfs.RefusedNotEmpty)
 	}
 	m.head++
 	holder.Deleted, holder.Revs.Place, holder.Last = true, m.head, m.head

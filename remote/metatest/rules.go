@@ -201,6 +201,35 @@ var rules = []struct {
 	{"exchange with nobody", []dbfs.Op{{Type: dbfs.OpExchange, Node: id("g"), Base: dbfs.Revs{Place: 5}, Name: "g"}}, 0, "", "", dbfs.ErrInvalid},
 	{"exchange to no name", []dbfs.Op{named(exchange("f", 2, "g", 5), "\xff")}, 0, "", "", dbfs.ErrInvalid},
 
+	{"link", []dbfs.Op{link("n", "e", "n", "g")}, 2, "", "", nil},
+	{"link to a symlink", []dbfs.Op{link("n", "e", "n", "link")}, 2, "", "", nil},
+	{"link to what the batch made", []dbfs.Op{create("m", "", "m", nil), link("n", "e", "n", "m")}, 3, "", "", nil},
+	{"link to a dir", []dbfs.Op{link("n", "e", "n", "d")}, 0, "", "", dbfs.ErrInvalid},
+	{"link to the root", []dbfs.Op{link("n", "e", "n", "")}, 0, "", "", dbfs.ErrInvalid},
+	{"link to itself", []dbfs.Op{link("n", "e", "n", "n")}, 0, "", "", dbfs.ErrInvalid},
+	{"link to a link", []dbfs.Op{link("n", "e", "n", "g"), link("m", "e", "m", "n")}, 0, "", "", dbfs.ErrInvalid},
+	{"link to nothing", []dbfs.Op{link("n", "e", "n", "none")}, 0, dbfs.RefusedGone, "", nil},
+	{"link to what is deleted", []dbfs.Op{link("n", "e", "n", "dead")}, 0, dbfs.RefusedGone, "dead", nil},
+	{"link at a name taken", []dbfs.Op{link("n", "", "link", "g")}, 0, dbfs.RefusedNameTaken, "link", nil},
+	{"a file that says it is a link", []dbfs.Op{linking(create("n", "", "n", nil), "g")}, 0, "", "", dbfs.ErrInvalid},
+	{"link with content", []dbfs.Op{{Type: dbfs.OpCreate, Node: id("n"), Name: "n", Kind: dbfs.KindLink, Link: id("g"), Content: content(1, 1)}}, 0, "", "", dbfs.ErrInvalid},
+	{"write to a link", []dbfs.Op{link("n", "e", "n", "g"), write("n", self, content(9, 1))}, 0, "", "", dbfs.ErrInvalid},
+	{"write to what has a link", []dbfs.Op{link("n", "e", "n", "g"), write("g", 11, content(9, 1))}, 3, "", "", nil},
+	{"setattr of what got a link since", []dbfs.Op{link("n", "e", "n", "g"), chmod("g", 5, 0o600)}, 0, dbfs.RefusedAttr, "g", nil},
+	{"setattr of what the batch linked", []dbfs.Op{link("n", "e", "n", "g"), chmod("g", self, 0o600)}, 3, "", "", nil},
+	{"move a link", []dbfs.Op{link("n", "e", "n", "g"), move("n", self, "", "n")}, 3, "", "", nil},
+	{"delete a link", []dbfs.Op{link("n", "e", "n", "g"), remove("n", dbfs.Revs{Content: self, Place: self})}, 3, "", "", nil},
+	{"delete what has a link", []dbfs.Op{link("n", "e", "n", "g"), remove("g", dbfs.Revs{Content: 11, Place: 5})}, 0, dbfs.RefusedNotEmpty, "g", nil},
+	{"delete what had a link", []dbfs.Op{link("n", "e", "n", "g"), remove("n", dbfs.Revs{Content: self, Place: self}), remove("g", dbfs.Revs{Content: 11, Place: 5})}, 4, "", "", nil},
+	{"move what has a link to its place", []dbfs.Op{link("n", "e", "n", "g"), replace("g", 5, "e", "n", "n", dbfs.Revs{Content: self, Place: self})}, 4, "", "", nil},
+	{"replace a link", []dbfs.Op{link("n", "e", "n", "g"), replace("f", 2, "e", "n", "n", dbfs.Revs{Content: self, Place: self})}, 4, "", "", nil},
+	{"replace what has a link", []dbfs.Op{link("n", "e", "n", "g"), replace("f", 2, "", "g", "g", dbfs.Revs{Content: 11, Place: 5})}, 0, dbfs.RefusedNotEmpty, "g", nil},
+	{"delete tree with a link in it", []dbfs.Op{link("n", "e", "n", "g"), removeTree("e", 3, 14)}, 3, "", "", nil},
+	{"delete tree with what has a link elsewhere", []dbfs.Op{link("n", "e", "n", "f"), removeTree("d", 12, 14)}, 0, dbfs.RefusedNotEmpty, "f", nil},
+	{"delete tree with a file and its link", []dbfs.Op{link("n", "d", "n", "f"), removeTree("d", 12, 14)}, 3, "", "", nil},
+	{"revive a link", []dbfs.Op{link("n", "e", "n", "g"), remove("n", dbfs.Revs{Content: self, Place: self}), revive("n", "", "n", nil)}, 5, "", "", nil},
+	{"revive a link to what is deleted", []dbfs.Op{link("n", "e", "n", "g"), remove("n", dbfs.Revs{Content: self, Place: self}), remove("g", dbfs.Revs{Content: 11, Place: 5}), revive("n", "", "n", nil)}, 0, dbfs.RefusedGone, "g", nil},
+
 	{"no edit", nil, 0, "", "", dbfs.ErrInvalid},
 	{"an edit of no type", []dbfs.Op{{Type: 77, Node: id("g")}}, 0, "", "", dbfs.ErrInvalid},
 	{"too many edits", make([]dbfs.Op, dbfs.MaxBatchOps+1), 0, "", "", dbfs.ErrInvalid},
@@ -213,6 +242,11 @@ func chmodded(op dbfs.Op, mode uint32) dbfs.Op {
 
 func named(op dbfs.Op, name string) dbfs.Op {
 	op.Name = name
+	return op
+}
+
+func linking(op dbfs.Op, to string) dbfs.Op {
+	op.Link = id(to)
 	return op
 }
 

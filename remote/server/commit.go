@@ -22,7 +22,11 @@ import (
 //	tree     a directory as place was seen; nothing below changed since it was seen    1
 //	revive   there, not live; parent a live directory, not below it; name free;        1
 //	         its content, new or old, there
+//	link     a create or revive of a name: what it is a name of live                   + 1
 //	exchange both live; places as seen; neither below the other                        2
+//
+// What has other names that are live is neither deleted nor replaced: it moves to the place of
+// one of them first.
 //
 // "As seen" compares revisions. SelfRev fits what an earlier edit of the same batch made.
 
@@ -167,7 +171,7 @@ func (j *judgement) seal() error {
 
 // nodeWeight is about how many bytes of a node are not of fixed size.
 func nodeWeight(n *dbfs.Node) int {
-	w := len(n.Name) + len(n.Target) + len(n.Content.Chunks)*len(dbfs.ChunkID{})
+	w := len(n.Name) + len(n.Target) + len(n.Content.Chunks)*len(dbfs.ChunkID{}) + len(n.Links)*len(dbfs.NodeID{})
 	for k, v := range n.Attr.Xattrs {
 		w += len(k) + len(v)
 	}
@@ -217,9 +221,12 @@ func (j *judgement) create(op *dbfs.Op) error {
 		j.wantChunks(*op.Content, dbfs.Content{})
 		n.Content = *op.Content
 	}
+	if op.Kind == dbfs.KindLink {
+		n.Link = op.Link
+	}
 	j.occupy(at, n.ID)
 	j.record(op, op.Type, n)
-	return nil
+	return j.name(op, n)
 }
 
 func (j *judgement) rewrite(op *dbfs.Op) error {
@@ -298,6 +305,9 @@ func (j *judgement) replace(op *dbfs.Op, at place) error {
 	if !j.seen(op.Replace.Base.Place, victim.Revs.Place) {
 		return j.refuse(dbfs.RefusedPlace, holder)
 	}
+	if err := j.mustBeLast(victim); err != nil {
+		return err
+	}
 	j.bury(op, *victim)
 	return nil
 }
@@ -338,6 +348,9 @@ func (j *judgement) remove(op *dbfs.Op) error {
 			return j.refuse(dbfs.RefusedNotEmpty, op.Node)
 		}
 	}
+	if err := j.mustBeLast(n); err != nil {
+		return err
+	}
 	j.bury(op, *n)
 	return nil
 }
@@ -371,6 +384,11 @@ func (j *judgement) removeTree(op *dbfs.Op) error {
 		j.lose(&n)
 		j.change(e.Buried(n))
 		e.Below = append(e.Below, n.ID)
+	}
+	for _, n := range below {
+		if err := j.mustBeLast(n); err != nil {
+			return err
+		}
 	}
 	j.occupy(placeOf(d), dbfs.RootNode)
 	now := *d
@@ -468,7 +486,7 @@ func (j *judgement) revive(op *dbfs.Op) error {
 	j.occupy(to, n.ID)
 	now.Deleted, now.Parent, now.Name, now.Revs.Place = false, op.Parent, op.Name, j.next()
 	j.record(op, op.Type, now)
-	return nil
+	return j.name(op, now)
 }
 
 // exchange gives each of two live nodes the place of the other.
