@@ -265,7 +265,7 @@ func undoOf(was, now *dbfs.Node) (dbfs.Op, bool) {
 	}
 	switch {
 	case now.Deleted:
-		op.Type, op.Parent, op.Name = dbfs.OpRevive, was.Parent, was.Name
+		op.Type, op.Parent, op.Name, op.Link = dbfs.OpRevive, was.Parent, was.Name, was.Link
 	case rewritten:
 		op.Type, op.Attr.MTime = dbfs.OpWrite, was.Attr.MTime
 	default:

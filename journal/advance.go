@@ -291,7 +291,7 @@ func (a *advance) put(e *dbfs.Entry) (own bool, err error) {
 		if !slices.Contains(a.seen, ed) { // a replacing move has two entries, and so has an exchange
 			a.seen = append(a.seen, ed)
 		}
-		if ed.op.Type == dbfs.OpCreate {
+		if ed.op.Type == dbfs.OpCreate && ed.op.Node == n.ID {
 			n.Ino = ed.op.Ino
 		}
 	}
@@ -323,6 +323,9 @@ func (a *advance) resolveSelf(e *dbfs.Entry) error {
 // now that the entry jid made. It reports whether there was one.
 func fill(op *dbfs.Op, id dbfs.NodeID, now dbfs.Revs, jid dbfs.JID) bool {
 	base := &op.Base
+	if op.Node != id && (op.Replace == nil || op.Replace.Node != id) {
+		return false // it is about a name of the node
+	}
 	if op.Node != id {
 		v := *op.Replace
 		op.Replace = &v

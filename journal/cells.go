@@ -92,6 +92,14 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 	}
 	g := &sight{j: j, op: *op}
 	n, there := s.node(op.Node)
+	if op.Link != (dbfs.NodeID{}) || severalNames(n) {
+		return nil // the tables know files of one name
+	}
+	if op.Replace != nil {
+		if v, _ := s.node(op.Replace.Node); severalNames(v) {
+			return nil
+		}
+	}
 	g.local = localOf(op, &n)
 	if op.Type == dbfs.OpCreate && there {
 		return g // it was taken, and is not made again wherever it is now

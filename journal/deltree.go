@@ -94,7 +94,7 @@ func (j *Journal) deletedBelow(s *snapshot, dir dbfs.NodeID, found []*edit, left
 			found, ok = j.deletedBelow(s, id, found, left)
 		}
 		found = append(found, e)
-		ok = ok && len(found) <= dbfs.MaxTreeNodes
+		ok = ok && len(found) <= dbfs.MaxTreeNodes && !j.hasNames(id)
 		return ok
 	})
 	if err != nil {

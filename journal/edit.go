@@ -404,6 +404,8 @@ func (j *Journal) Move(id, parent dbfs.NodeID, name string, noReplace bool) (dbf
 			return nil
 		case taken && noReplace:
 			return fmt.Errorf("move to %q: %w", name, dbfs.ErrExist)
+		case taken && sameFile(n, m):
+			return nil // as rename(2) has it: both names stay
 		}
 		old, saved, err := ed.saved(n, place{parent, name}, m, taken)
 		switch {
@@ -423,6 +425,7 @@ func (j *Journal) Move(id, parent dbfs.NodeID, name string, noReplace bool) (dbf
 // replace moves n to the place of m, which goes.
 func (ed *editor) replace(n, m dbfs.Node) error {
 	to := dbfs.Op{Parent: m.Parent, Name: m.Name}
+	link, linked := linkOf(ed, m)
 	switch {
 	case n.Kind.IsDir():
 		if err := ed.removeDir(m); err != nil {
@@ -430,6 +433,10 @@ func (ed *editor) replace(n, m dbfs.Node) error {
 		}
 	case m.Kind.IsDir():
 		return fmt.Errorf("move to %q: %w", m.Name, dbfs.ErrIsDir)
+	case linked:
+		if err := ed.replace(m, link); err != nil { // it goes on there
+			return err
+		}
 	case ed.neverSent(m.ID):
 		if err := ed.remove(m); err != nil {
 			return err
@@ -440,6 +447,9 @@ func (ed *editor) replace(n, m dbfs.Node) error {
 			return err
 		}
 		to.Replace = &dbfs.Victim{Node: m.ID, Base: base}
+		if m.Link != n.ID {
+			to.Link = m.Link
+		}
 	}
 	return ed.move(n, to)
 }
@@ -510,7 +520,7 @@ func (ed *editor) replant(n dbfs.Node, to dbfs.Op) error {
 	return ed.appendFor(since, op)
 }
 
-// Delete removes a file or symlink.
+// Delete removes a file or symlink. What has other names goes on under one of them.
 func (j *Journal) Delete(id dbfs.NodeID) error {
 	return j.editing(func(ed *editor) error {
 		n, ok := ed.node(id)
@@ -519,6 +529,9 @@ func (j *Journal) Delete(id dbfs.NodeID) error {
 			return fmt.Errorf("delete: %w", dbfs.ErrNotExist)
 		case n.Kind.IsDir():
 			return fmt.Errorf("delete %q: %w", n.Name, dbfs.ErrIsDir)
+		}
+		if link, ok := linkOf(ed, n); ok {
+			return ed.replace(n, link)
 		}
 		return ed.remove(n)
 	})
@@ -557,7 +570,7 @@ func (ed *editor) remove(n dbfs.Node) error {
 	if err != nil {
 		return err
 	}
-	return ed.append(dbfs.Op{Type: dbfs.OpDelete, Node: n.ID, Base: base})
+	return ed.append(dbfs.Op{Type: dbfs.OpDelete, Node: n.ID, Base: base, Link: n.Link})
 }
 
 // neverSent reports whether all there is of a node is unsent edits that nothing else leans on.
@@ -567,7 +580,7 @@ func (ed *editor) neverSent(id dbfs.NodeID) bool {
 		return false
 	}
 	for _, e := range edits {
-		if e.fixed() || e.op.Replace != nil {
+		if e.fixed() || e.op.Replace != nil || e.op.Node != id {
 			return false
 		}
 	}

@@ -39,6 +39,7 @@ type plan struct {
 	resets  bool // the log is cut off
 	trims   bool // the log is trimmed, and nodes are told of instead
 	restore bool // the server is restored from a backup
+	links   bool // files have several names
 	guarded bool // nearly every harm is held, and decided at random
 	txn     int  // bytes that a transaction holds; 0: as usual
 }
@@ -61,6 +62,13 @@ var plans = []plan{
 	{name: "guarded trims", count: 133, devices: 3, active: 3, steps: 80, losses: true, crashes: true, subsets: true, guarded: true, trims: true},
 	{name: "trims and resets", count: 66, devices: 3, active: 3, steps: 60, losses: true, crashes: true, disks: true, trims: true, resets: true},
 	{name: "guarded restores", count: 100, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, guarded: true, restore: true},
+	{name: "links", count: 200, devices: 3, active: 3, steps: 80, losses: true, crashes: true, subsets: true, links: true},
+	{name: "links alone", count: 100, devices: 2, active: 1, steps: 80, losses: true, crashes: true, subsets: true, links: true},
+	{name: "links apart", count: 66, devices: 3, active: 3, steps: 80, apart: true, losses: true, crashes: true, subsets: true, links: true},
+	{name: "links through resets", count: 133, devices: 3, active: 3, steps: 80, losses: true, crashes: true, subsets: true, resets: true, links: true, txn: 2500},
+	{name: "links through trims", count: 100, devices: 3, active: 3, steps: 80, losses: true, crashes: true, disks: true, subsets: true, trims: true, links: true},
+	{name: "guarded links", count: 133, devices: 3, active: 3, steps: 80, losses: true, crashes: true, subsets: true, guarded: true, links: true},
+	{name: "links through restores", count: 100, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, restore: true, links: true},
 	{name: "restores", count: 100, devices: 3, active: 3, steps: 60, losses: true, crashes: true, subsets: true, restore: true},
 }
 
@@ -379,7 +387,7 @@ func (hi *history) edit(d *device) {
 	if now := d.show(true); err != nil && now != hi.before {
 		hi.t.Fatalf("an edit that failed changed what %s sees, from\n%sto\n%s", d.name, hi.before, now)
 	}
-	for _, ok := range []error{dbfs.ErrExist, dbfs.ErrNotEmpty, dbfs.ErrLoop, dbfs.ErrIsDir, dbfs.ErrNotDir} {
+	for _, ok := range []error{dbfs.ErrExist, dbfs.ErrManyLinks, dbfs.ErrNotEmpty, dbfs.ErrLoop, dbfs.ErrIsDir, dbfs.ErrNotDir} {
 		if errors.Is(err, ok) {
 			hi.log(d, "  … is refused: %v", err)
 			return
@@ -409,6 +417,9 @@ func (hi *history) change(d *device, files, dirs []dbfs.Node) error {
 	pick := func(all []dbfs.Node) dbfs.Node { return all[hi.rng.IntN(len(all))] }
 	in, name := pick(dirs), string("abc"[hi.rng.IntN(3)])
 	movable := dirs[1:]
+	if hi.plan.links && len(files) > 0 && hi.rng.IntN(5) == 0 {
+		return hi.link(d, pick(files), in, name)
+	}
 	switch n := hi.rng.IntN(100); {
 	case n < 22 || len(files) == 0 && n < 34:
 		return hi.create(d, in, name)
@@ -435,7 +446,7 @@ func (hi *history) change(d *device, files, dirs []dbfs.Node) error {
 		hi.log(d, "delete %s, %s size=%d", f.ID.String()[:4], f.Name, f.Content.Size)
 		err := d.j.Delete(f.ID)
 		if err == nil {
-			hi.overwrite(f)
+			hi.unname(d, f)
 		}
 		return err
 	case n < 89 && len(movable) > 0:
@@ -462,7 +473,7 @@ func (hi *history) removeAll(d *device, n dbfs.Node) error {
 	if !n.Kind.IsDir() {
 		err := d.j.Delete(n.ID)
 		if err == nil {
-			hi.overwrite(n)
+			hi.unname(d, n)
 		}
 		return err
 	}
@@ -471,6 +482,11 @@ func (hi *history) removeAll(d *device, n dbfs.Node) error {
 		return err
 	}
 	for _, c := range children {
+		if hi.plan.links { // what a name leads to, and its other names, change meanwhile
+			if c, err = d.j.Child(n.ID, c.Name); err != nil {
+				return err
+			}
+		}
 		if err := hi.removeAll(d, c); err != nil {
 			return err
 		}
@@ -492,6 +508,19 @@ func (hi *history) wrote(d *device, c int) { hi.written[c] = d.name }
 
 func (hi *history) overwrite(n dbfs.Node) { hi.seen[int(n.Content.Size)] = true }
 
+// unname notes that a name of a file is gone, and with the last one what it held.
+func (hi *history) unname(d *device, n dbfs.Node) {
+	switch {
+	case n.Kind == dbfs.KindLink:
+	case len(n.Links) > 0:
+		if _, err := d.j.Node(n.ID); err != nil {
+			hi.t.Fatalf("%s: %s had other names, and is gone with one: %v", d.name, n.Name, err)
+		}
+	default:
+		hi.overwrite(n)
+	}
+}
+
 func (hi *history) create(d *device, in dbfs.Node, name string) error {
 	c := hi.next()
 	hi.log(d, "create %s in %s size=%d", name, in.ID.String()[:4], c)
@@ -506,7 +535,29 @@ func (hi *history) create(d *device, in dbfs.Node, name string) error {
 	return err
 }
 
+// link gives a file one more name.
+func (hi *history) link(d *device, n, in dbfs.Node, name string) error {
+	if n = hi.named(d, n); n.Kind == dbfs.KindLink {
+		return nil
+	}
+	hi.log(d, "link %s as %s in %s", n.ID.String()[:4], name, in.ID.String()[:4])
+	_, err := d.j.Link(n.ID, in.ID, name)
+	return err
+}
+
+// named returns what a name leads to. As long as it is not reconciled that somebody has made
+// a name for what has been deleted here, that is nothing, and the name itself is returned.
+func (hi *history) named(d *device, n dbfs.Node) dbfs.Node {
+	if n.Kind == dbfs.KindLink {
+		if f, err := d.j.Node(n.Link); err == nil {
+			return f
+		}
+	}
+	return n
+}
+
 func (hi *history) write(d *device, n dbfs.Node) error {
+	n = hi.named(d, n)
 	if n.Kind != dbfs.KindFile {
 		return nil
 	}
@@ -523,10 +574,10 @@ func (hi *history) write(d *device, n dbfs.Node) error {
 func (hi *history) move(d *device, n, in dbfs.Node, name string) error {
 	hi.log(d, "move %s to %s in %s", n.ID.String()[:4], name, in.ID.String()[:4])
 	m, err := d.j.Child(in.ID, name)
-	replaces := err == nil && m.ID != n.ID
+	replaces := err == nil && !sameFile(n, m)
 	_, err = d.j.Move(n.ID, in.ID, name, false)
 	if err == nil && replaces {
-		hi.overwrite(m)
+		hi.unname(d, m)
 	}
 	return err
 }
@@ -613,5 +664,12 @@ func (hi *history) sound(d *device) {
 			hi.t.Errorf("%s: %s and %s have inode %d", d.name, other, n.ID, n.Ino)
 		}
 		seen[n.Ino] = n.ID
+		if n.Kind != dbfs.KindLink {
+			return
+		}
+		f, err := d.j.Node(n.Link)
+		if _, reached := d.j.Path(n.Link); err != nil || !reached || !slices.Contains(f.Links, n.ID) {
+			hi.t.Errorf("%s: %s is a name of %s, which has the links %v: %v", d.name, p, n.Link, f.Links, err)
+		}
 	})
 }

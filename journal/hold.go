@@ -533,7 +533,7 @@ func (r *rebase) takeBack(e *edit, op *dbfs.Op) bool {
 		return r.unwanted[op.Node] || r.j.abandoned[e]
 	}
 	switch {
-	case op.Type == dbfs.OpDelete, op.Type == dbfs.OpDeleteTree, r.j.holdOf(e.hold).Decision == Discarded:
+	case op.Type == dbfs.OpDelete, op.Type == dbfs.OpDeleteTree, r.takesLink(op), r.j.holdOf(e.hold).Decision == Discarded:
 		return true
 	case op.Type == dbfs.OpWrite:
 		op.Base.Content = noRev // so it is beaten, and becomes a copy
@@ -550,7 +550,7 @@ func (r *rebase) discard() {
 		if !r.j.isRejected(e) || r.j.holdOf(e.hold).Decision != Discarded || e.op.Replace == nil {
 			continue
 		}
-		if first := r.old.byNode[e.op.Node][0]; first.op.Type == dbfs.OpCreate && !first.fixed() {
+		if first := r.old.byNode[e.op.Node][0]; first.op.Type == dbfs.OpCreate && first.op.Node == e.op.Node && !first.fixed() {
 			r.unwanted[e.op.Node] = true
 		}
 	}

@@ -183,7 +183,8 @@ func checkOp(op *dbfs.Op) error {
 	ok := false
 	switch op.Type {
 	case dbfs.OpCreate:
-		ok = op.Kind == dbfs.KindDir || op.Kind == dbfs.KindSymlink || op.Kind == dbfs.KindFile && op.Content != nil
+		ok = op.Kind == dbfs.KindDir || op.Kind == dbfs.KindSymlink || op.Kind == dbfs.KindFile && op.Content != nil ||
+			op.Kind == dbfs.KindLink && op.Link != (dbfs.NodeID{})
 	case dbfs.OpWrite:
 		ok = op.Content != nil
 	case dbfs.OpMove, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpRevive:

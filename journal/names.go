@@ -32,7 +32,7 @@ func (j *Journal) Named(dir dbfs.NodeID, names []Name) ([]dbfs.Node, error) {
 	err := j.read(func(s *snapshot) error {
 		for i, name := range names {
 			if n, ok := s.node(name.Node); ok && !n.Deleted && n.Parent == dir && n.Name == name.Name {
-				nodes[i] = n
+				nodes[i] = s.show(n)
 			}
 		}
 		return nil

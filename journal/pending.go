@@ -42,11 +42,14 @@ func (e *edit) oldest() uint64 {
 // fixed reports whether the server may know the edit as it is.
 func (e *edit) fixed() bool { return e.sent || e.tried }
 
-// about returns the nodes an edit changes.
+// about returns the nodes an edit changes, and what gets or loses a name by it.
 func about(op *dbfs.Op) []dbfs.NodeID {
 	ids := append(make([]dbfs.NodeID, 0, 2), op.Node)
 	if op.Replace != nil {
 		ids = append(ids, op.Replace.Node)
+	}
+	if op.Link != (dbfs.NodeID{}) {
+		ids = append(ids, op.Link)
 	}
 	return append(ids, op.Below...)
 }

@@ -19,9 +19,18 @@ func (j *Journal) Node(id dbfs.NodeID) (dbfs.Node, error) {
 		if n, ok = s.node(id); !ok || n.Deleted {
 			return fmt.Errorf("node %s: %w", id, dbfs.ErrNotExist)
 		}
+		n = s.show(n)
 		return nil
 	})
 	return n, err
+}
+
+// Behind returns what a node is a name of, if it is a link, or else the node.
+func (j *Journal) Behind(n dbfs.Node) (dbfs.Node, error) {
+	if n.Kind != dbfs.KindLink {
+		return n, nil
+	}
+	return j.Node(n.Link)
 }
 
 // Known reports whether there is, or was, a node of that id.
@@ -40,6 +49,7 @@ func (j *Journal) Child(parent dbfs.NodeID, name string) (dbfs.Node, error) {
 	err := j.read(func(s *snapshot) error {
 		var ok bool
 		if n, ok = s.child(parent, name); ok {
+			n = s.show(n)
 			return nil
 		}
 		if err := j.listed(); err != nil {
@@ -69,7 +79,7 @@ func (j *Journal) Children(dir dbfs.NodeID) ([]dbfs.Node, error) {
 		}
 		s.children(dir, func(_ string, id dbfs.NodeID) bool {
 			if n, ok := s.node(id); ok {
-				all = append(all, n)
+				all = append(all, s.show(n))
 			}
 			return s.err == nil
 		})

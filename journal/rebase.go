@@ -157,11 +157,11 @@ func (r *rebase) edit(e *edit) error {
 		}
 		r.follows[f.from] = f.to
 		r.looks.follow(f)
-		if op.Type == dbfs.OpCreate && f.from == op.Node { // adopted: the kernel goes on with the number it has
+		if op.Type == dbfs.OpCreate && op.Kind != dbfs.KindLink && f.from == op.Node { // adopted: the kernel goes on with the number it has
 			r.keepIno(f.to, op.Ino)
 		}
 	}
-	if op.Type == dbfs.OpCreate && len(out.edits) == 0 && len(out.follows) == 0 {
+	if op.Type == dbfs.OpCreate && op.Kind != dbfs.KindLink && len(out.edits) == 0 && len(out.follows) == 0 {
 		r.keepIno(op.Node, op.Ino)
 	}
 	for _, b := range out.beaten {
@@ -205,6 +205,9 @@ func (r *rebase) redirect(op *dbfs.Op) {
 		op.Node, op.Base = to, n.Revs
 	}
 	op.Parent = r.standIn(op.Parent)
+	if op.Link = r.standIn(op.Link); op.Link == op.Node {
+		op.Link = dbfs.NodeID{} // the name has become what it was a name of
+	}
 	if op.Replace != nil {
 		v := *op.Replace
 		if to := r.standIn(v.Node); to != v.Node {

@@ -18,6 +18,8 @@ import (
 //   - Two things under one name: the server's keeps the name, ours gets a suffix.
 //     Directories of one name merge, and so do files of equal content.
 //   - A new place in a deleted directory revives the directory.
+//   - What loses a name and has others goes on under one of them. A new name for what somebody
+//     has deleted brings it back.
 //   - A namespace that is not mounted any more stays so: only the server mounts.
 //   - Nothing is ever dropped that holds bytes of the user's.
 
@@ -117,6 +119,9 @@ func (r *resolver) create(op dbfs.Op) {
 		r.made(op, n)
 		return
 	}
+	if op.Kind == dbfs.KindLink && !r.bringBackNamed(op.Node, op.Link, op.Name) {
+		return
+	}
 	op.Parent = r.reviveDir(op.Parent)
 	if m, taken := r.s.child(op.Parent, op.Name); taken {
 		if mergeable(op, m) && (!madeHere(m) && !r.mentioned(m.ID) || fault.Bug(fault.AdoptOwn)) {
@@ -152,6 +157,8 @@ func mergeable(op dbfs.Op, m dbfs.Node) bool {
 		return true
 	case dbfs.KindSymlink:
 		return op.Target == m.Target
+	case dbfs.KindLink:
+		return op.Link == m.Link
 	}
 	return op.Kind == dbfs.KindFile && op.Content.Equal(m.Content)
 }
@@ -228,10 +235,14 @@ func (r *resolver) move(op dbfs.Op) {
 	m, taken := r.s.child(op.Parent, op.Name)
 	switch {
 	case !taken || m.ID == op.Node:
-		op.Replace = nil
+		op.Replace, op.Link = nil, dbfs.NodeID{}
 	case op.Replace != nil && mayReplace(op.Replace, m):
+		if link, ok := linkOf(r.s, m); ok {
+			r.goesOn(m, link, dbfs.OpID{})
+			op.Replace = nil
+		}
 	default:
-		op.Replace = nil
+		op.Replace, op.Link = nil, dbfs.NodeID{}
 		r.stepAside(&op, m)
 	}
 	r.emit(op)
@@ -273,6 +284,9 @@ func mayReplace(v *dbfs.Victim, m dbfs.Node) bool {
 // the place, as by a move; one that went with its directory comes back.
 func (r *resolver) exchange(op dbfs.Op) {
 	v := *op.Replace
+	if v.Node == op.Node {
+		return // they have become one
+	}
 	a, b := r.side(op.Node), r.side(v.Node)
 	if !a.stands || !b.stands {
 		there, back := op, op
@@ -338,6 +352,11 @@ func (r *resolver) delete(op dbfs.Op) {
 		r.beat(n.ID, op.Base)
 		return
 	}
+	if link, ok := linkOf(r.s, n); ok {
+		r.goesOn(n, link, op.ID)
+		return
+	}
+	op.Link = n.Link
 	r.emit(op)
 }
 
@@ -361,7 +380,7 @@ func (r *resolver) deleteTree(op dbfs.Op) {
 		}
 	}
 	r.delete(dbfs.Op{ID: op.ID, Type: dbfs.OpDelete, Node: op.Node, Base: d.Revs, Time: r.time})
-	if len(r.out.edits) == len(below)+1 && r.whole(op.Node) {
+	if len(r.out.edits) == len(below)+1 && r.allDelete() && r.whole(op.Node) {
 		last := r.out.edits[len(below)]
 		op.Base, op.Below, op.Seen = last.op.Base, below, r.seen
 		last.op = op
@@ -405,7 +424,10 @@ func (r *resolver) bringBack(n dbfs.Node, parent dbfs.NodeID, name string, conte
 	if n.Kind.IsDir() && below(r.s, parent, n.ID) {
 		parent = dbfs.RootNode
 	}
-	op := dbfs.Op{Type: dbfs.OpRevive, Node: n.ID, Parent: r.reviveDir(parent), Name: name, Content: content, Time: r.time}
+	if n.Kind == dbfs.KindLink && !r.bringBackNamed(n.ID, n.Link, name) {
+		return n.ID
+	}
+	op := dbfs.Op{Type: dbfs.OpRevive, Node: n.ID, Parent: r.reviveDir(parent), Name: name, Content: content, Link: n.Link, Time: r.time}
 	if _, known := r.s.node(n.ID); !known || lost(n) {
 		op.Type, op.Node, op.Kind, op.Attr, op.Target = dbfs.OpCreate, r.newNode(), n.Kind, n.Attr, n.Target
 		if content != nil {

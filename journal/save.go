@@ -28,7 +28,8 @@ func (ed *editor) saved(n dbfs.Node, at place, m dbfs.Node, taken bool) (old dbf
 	case n.Kind != dbfs.KindFile || !ed.neverSent(n.ID) || fault.Bug(fault.SaveReplaces):
 		return old, false, nil
 	case taken:
-		return m, m.Kind == dbfs.KindFile && !ed.neverSent(m.ID), nil
+		_, linked := linkOf(ed, m) // the other names keep the old version
+		return m, m.Kind == dbfs.KindFile && !linked && !ed.neverSent(m.ID), nil
 	}
 	del := ed.lateDelete(at)
 	if del == nil {

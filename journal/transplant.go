@@ -96,7 +96,7 @@ func (t *transplant) apart(e *edit) []dbfs.Op {
 	var ops []dbfs.Op
 	for _, id := range e.op.Below {
 		n := t.was[id]
-		ops = append(ops, dbfs.Op{ID: t.j.newOpID(), Type: dbfs.OpDelete, Node: id, Base: n.Revs, Time: e.op.Time})
+		ops = append(ops, dbfs.Op{ID: t.j.newOpID(), Type: dbfs.OpDelete, Node: id, Base: n.Revs, Link: n.Link, Time: e.op.Time})
 	}
 	op := e.op
 	op.Type, op.Seen, op.Below = dbfs.OpDelete, 0, nil
@@ -109,6 +109,9 @@ func (t *transplant) redirect(op *dbfs.Op) {
 	}
 	if to, ok := t.renewed[op.Parent]; ok {
 		op.Parent = to
+	}
+	if to, ok := t.renewed[op.Link]; ok {
+		op.Link = to
 	}
 	if op.Replace != nil {
 		v := *op.Replace

@@ -183,6 +183,10 @@ func (s *snapshot) apply(op *dbfs.Op) {
 // applyTo makes of one node that an edit is about what the edit makes of it.
 func applyTo(n *dbfs.Node, op *dbfs.Op) {
 	n.CTime = op.Time
+	if n.ID == op.Link && op.Link != (dbfs.NodeID{}) {
+		applyName(n, op)
+		return
+	}
 	if v := op.Replace; v != nil && v.Node == n.ID && op.Node != n.ID {
 		if n.Revs.Place = dbfs.SelfRev; op.Type == dbfs.OpExchange {
 			n.Parent, n.Name = v.Parent, v.Name
@@ -194,7 +198,7 @@ func applyTo(n *dbfs.Node, op *dbfs.Op) {
 	switch op.Type {
 	case dbfs.OpCreate:
 		*n = dbfs.Node{
-			ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount,
+			ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount, Link: op.Link,
 			Revs: dbfs.Revs{Content: dbfs.SelfRev, Place: dbfs.SelfRev, Attr: dbfs.SelfRev}, CTime: op.Time, Ino: op.Ino,
 		}
 		if op.Content != nil {

@@ -438,6 +438,9 @@ func (d *device) show(inodes bool) string {
 
 // describe says of a node what every device must agree on.
 func describe(n *dbfs.Node) string {
+	if n.Kind == dbfs.KindLink {
+		return fmt.Sprintf("%s link to %s", n.ID, n.Link)
+	}
 	return fmt.Sprintf("%s %s size=%d target=%q mode=%o mtime=%d", n.ID, n.Kind, n.Content.Size, n.Target, n.Attr.Mode, n.Attr.MTime)
 }
 
