@@ -68,11 +68,6 @@ func (fs *FS) createEntry(dirIno uint64, name string, out *fuse.EntryOut, what j
 	return fuse.OK
 }
 
-// Link is refused: a file has one name.
-func (fs *FS) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	return fuse.EPERM
-}
-
 // Unlink removes a file or symlink. Its open handles go on.
 func (fs *FS) Unlink(cancel <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
 	return fs.status(fs.remove(header.NodeId, name, (*journal.Journal).Delete))
@@ -100,7 +95,11 @@ func (fs *FS) remove(dirIno uint64, name string, remove func(*journal.Journal, d
 		fs.unhaunt(n.Ino)
 		return err
 	}
-	fs.removed(n)
+	if fs.goesOn(sp, n) {
+		fs.unhaunt(n.Ino)
+	} else {
+		fs.removed(n)
+	}
 	fs.dirChanged(dirIno)
 	return nil
 }
@@ -188,7 +187,7 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 		over = &victim
 		fs.haunt(sp, victim)
 	}
-	now, err := fs.move(n, over, func() (dbfs.NodeID, error) {
+	now, err := fs.move(sp, n, over, func() (dbfs.NodeID, error) {
 		return sp.journal.Move(n.ID, to.ID, newName, noReplace)
 	})
 	if err != nil {
@@ -196,6 +195,9 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 			fs.unhaunt(over.Ino)
 		}
 		return err
+	}
+	if over != nil && fs.goesOn(sp, *over) {
+		fs.unhaunt(over.Ino)
 	}
 	fs.moved(sp, oldDir, newDir, now)
 	return nil

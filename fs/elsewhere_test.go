@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/dbfs/dbfs"
@@ -150,6 +151,9 @@ func (e *elsewhere) takeOp(op *dbfs.Op) {
 	case dbfs.OpCreate:
 		n.ID, n.Kind, n.Attr, n.Target = op.Node, op.Kind, op.Attr, op.Target
 		n.Parent, n.Name, n.Revs = op.Parent, op.Name, dbfs.Revs{Content: e.next, Place: e.next, Attr: e.next}
+		if n.Link = op.Link; n.Kind == dbfs.KindLink {
+			defer e.named(op)
+		}
 	case dbfs.OpWrite:
 		n.Attr.MTime = op.Attr.MTime
 	case dbfs.OpMove, dbfs.OpExchange, dbfs.OpRevive:
@@ -164,6 +168,21 @@ func (e *elsewhere) takeOp(op *dbfs.Op) {
 	for _, id := range op.Below {
 		e.bury(e.nodes[id])
 	}
+}
+
+// named tells a file of a link.
+func (e *elsewhere) named(op *dbfs.Op) {
+	f := e.nodes[op.Link]
+	f.Links, f.Revs.Attr = append(slices.Clone(f.Links), op.Node), e.next
+	e.logAs(op.ID, f, dbfs.OpSetAttr)
+}
+
+// link gives a file one more name.
+func (e *elsewhere) link(f dbfs.Node, parent dbfs.NodeID, name string) (now, link dbfs.Node) {
+	link = e.put(dbfs.Node{Kind: dbfs.KindLink, Parent: parent, Name: name, Link: f.ID})
+	f = e.nodes[f.ID]
+	f.Links, f.Revs.Attr = append(slices.Clone(f.Links), link.ID), e.next
+	return e.log(f, dbfs.OpSetAttr), link
 }
 
 func (e *elsewhere) upload(op *dbfs.Op) {

@@ -227,6 +227,7 @@ type teller struct {
 }
 
 func (t *teller) tell(c journal.Change) {
+	defer t.linkChanged(c)
 	switch before, after := c.Before, c.After; {
 	case before == nil:
 		t.appear(after)
@@ -336,6 +337,7 @@ func (t *teller) forgetName(n *dbfs.Node) {
 		t.fs.cfg.Log.Warn("the kernel did not forget a name", "name", n.Name, "status", s)
 	}
 	t.fs.server.InodeNotify(dir, 0, 0)
+	t.forgetLinks(n)
 }
 
 // follow lets open files of a node go on as the node that took their bytes or their place.

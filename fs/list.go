@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"sync"
 	"syscall"
 
@@ -83,7 +84,15 @@ func (fs *FS) list(in *fuse.ReadIn, add func(e fuse.DirEntry, n *dbfs.Node) bool
 		}
 		for i := range nodes {
 			at++
-			if nodes[i].Ino != 0 && !addNode(&nodes[i], at, add) {
+			name := nodes[i].Name
+			if nodes[i].Kind == dbfs.KindLink {
+				if _, nodes[i], err = fs.shown(l.space, nodes[i]); errors.Is(err, dbfs.ErrNotExist) {
+					continue // gone just now
+				} else if err != nil {
+					return fs.status(err)
+				}
+			}
+			if nodes[i].Ino != 0 && !addNode(name, &nodes[i], at, add) {
 				return fuse.OK
 			}
 		}
@@ -122,8 +131,8 @@ func (l *listing) dot(at uint64) fuse.DirEntry {
 }
 
 // addNode adds the entry of a node; off is the position after it.
-func addNode(n *dbfs.Node, at uint64, add func(e fuse.DirEntry, n *dbfs.Node) bool) bool {
-	e := fuse.DirEntry{Name: n.Name, Mode: fileType(n.Kind), Ino: n.Ino, Off: at}
+func addNode(name string, n *dbfs.Node, at uint64, add func(e fuse.DirEntry, n *dbfs.Node) bool) bool {
+	e := fuse.DirEntry{Name: name, Mode: fileType(n.Kind), Ino: n.Ino, Off: at}
 	if n.Kind == dbfs.KindMount {
 		// What it shows is another inode; LOOKUP tells which.
 		n, e.Ino = nil, fuse.FUSE_UNKNOWN_INO

@@ -68,9 +68,15 @@ func stale(err error) error {
 	return err
 }
 
-// shown returns what stands at a node's place: for a mount, the root of the other namespace.
+// shown returns what stands at a node's place: for a mount, the root of the other namespace, and
+// for a link what it is a name of.
 func (fs *FS) shown(sp *space, n dbfs.Node) (*space, dbfs.Node, error) {
-	if n.Kind != dbfs.KindMount {
+	switch n.Kind {
+	case dbfs.KindLink:
+		n, err := sp.journal.Node(n.Link)
+		return sp, n, err
+	case dbfs.KindMount:
+	default:
 		return sp, n, nil
 	}
 	other, err := fs.space(n.Mount)
@@ -93,7 +99,7 @@ const blockSize = 4096
 
 // attr fills in what stat shows of a node.
 func (fs *FS) attr(n *dbfs.Node, out *fuse.Attr) {
-	*out = fuse.Attr{Ino: n.Ino, Mode: n.Attr.Mode &^ syscall.S_IFMT, Nlink: 1, Blksize: blockSize}
+	*out = fuse.Attr{Ino: n.Ino, Mode: n.Attr.Mode &^ syscall.S_IFMT, Nlink: 1 + uint32(len(n.Links)), Blksize: blockSize}
 	mtime := n.Attr.MTime
 	if n.IsRoot() && mtime == 0 { // nobody has set it
 		mtime = fs.since

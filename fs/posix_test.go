@@ -11,9 +11,6 @@ import (
 
 // notPosix are the tests of posixtest that a drive does not pass, and why.
 var notPosix = map[string]string{
-	"Link":             "a file has one name: link(2) is EPERM",
-	"LinkUnlinkRename": "a file has one name: link(2) is EPERM",
-
 	// Our own tests of locks use two processes.
 	"FcntlFlockLocksFile": "it wants a process's POSIX locks to keep the process itself out, which they never do",
 }

@@ -364,7 +364,11 @@ func (m *treeModel) name() string {
 // step chooses something to do with a tree.
 func (m *treeModel) step() (string, func(root string) error) {
 	a, b, n := m.name(), m.name(), m.rng.IntN(100_000)
-	switch k := m.rng.IntN(21); {
+	switch k := m.rng.IntN(24); {
+	case k > 21:
+		return "link " + a + " " + b, func(root string) error { return unix.Link(root+a, root+b) }
+	case k == 21:
+		return "unlink " + a, func(root string) error { return unix.Unlink(root + a) }
 	case k == 20:
 		return "exchange " + a + " " + b, func(root string) error {
 			return unix.Renameat2(unix.AT_FDCWD, root+a, unix.AT_FDCWD, root+b, unix.RENAME_EXCHANGE)
@@ -415,6 +419,9 @@ func treeText(t *testing.T, root string) string {
 			return err
 		}
 		fmt.Fprintf(&text, "%s %v", strings.TrimPrefix(p, root), info.Mode())
+		if !info.IsDir() {
+			fmt.Fprintf(&text, " %d links", info.Sys().(*syscall.Stat_t).Nlink)
+		}
 		switch {
 		case info.Mode().IsRegular():
 			b, err := os.ReadFile(p)

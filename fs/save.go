@@ -23,7 +23,7 @@ func (fs *FS) sealBeforeSave(n dbfs.Node) error {
 // move runs a rename of a node, over victim unless that is nil. In one moment the open file of
 // the node goes on as what the node has become, and that of victim loses its name: what is
 // written to it is recorded before, or is nobody's business.
-func (fs *FS) move(n dbfs.Node, victim *dbfs.Node, rename func() (dbfs.NodeID, error)) (dbfs.NodeID, error) {
+func (fs *FS) move(sp *space, n dbfs.Node, victim *dbfs.Node, rename func() (dbfs.NodeID, error)) (dbfs.NodeID, error) {
 	fs.opening.Lock()
 	defer fs.opening.Unlock()
 	f := fs.openFile(n.Ino)
@@ -46,7 +46,7 @@ func (fs *FS) move(n dbfs.Node, victim *dbfs.Node, rename func() (dbfs.NodeID, e
 	if f != nil && f.id == n.ID {
 		f.id = now
 	}
-	if old != nil {
+	if old != nil && !fs.goesOn(sp, *victim) {
 		old.detachLocked(*victim, true)
 	}
 	return now, nil
