@@ -93,6 +93,11 @@ func (f *feeder) changed(changes []journal.Change) {
 		} else {
 			delete(f.mounts, c.Node)
 		}
+		if c.After != nil {
+			for _, link := range c.After.Links {
+				f.queue[link] = true
+			}
+		}
 	}
 	if f.oldest.IsZero() {
 		f.oldest = time.Now()
@@ -269,7 +274,15 @@ func (f *feeder) setWalking(on bool) {
 
 // update feeds one node, with its bytes if the index wants them and they are here.
 func (f *feeder) update(ctx context.Context, n dbfs.Node) error {
-	file := index.File{Node: n.ID, Name: n.Name, MTime: n.Attr.MTime}
+	id, name := n.ID, n.Name
+	n, err := f.sp.journal.Behind(n)
+	switch {
+	case errors.Is(err, dbfs.ErrNotExist): // just now: the news of that will follow
+		return nil
+	case err != nil:
+		return err
+	}
+	file := index.File{Node: id, Name: name, MTime: n.Attr.MTime}
 	if n.Kind == dbfs.KindFile {
 		file.Size, file.Content = n.Content.Size, n.Content.ContentID()
 		known, err := f.index.HasContent(file.Content)
@@ -378,13 +391,16 @@ type localBytes struct {
 // Open opens the bytes of a file if all of them are on this machine.
 func (l localBytes) Open(ctx context.Context, id dbfs.NodeID) (io.ReadCloser, error) {
 	n, err := l.sp.journal.Node(id)
+	if err == nil {
+		n, err = l.sp.journal.Behind(n)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if n.Kind != dbfs.KindFile {
 		return nil, dbfs.ErrNotExist
 	}
-	file := cache.File{NS: l.sp.journal.NS(), Node: id}
+	file := cache.File{NS: l.sp.journal.NS(), Node: n.ID}
 	local, err := l.d.cache.Residency(file, n.Content)
 	if err != nil {
 		return nil, err

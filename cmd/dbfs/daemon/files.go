@@ -97,11 +97,17 @@ func (d *Daemon) list(ctx context.Context, sp *space, dir dbfs.Node, path string
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		at := path + "/" + n.Name
+		at, name := path+"/"+n.Name, n.Name
+		if n, err = sp.journal.Behind(n); errors.Is(err, dbfs.ErrNotExist) {
+			continue // gone just now
+		} else if err != nil {
+			return err
+		}
 		st, err := d.fileStatus(sp, n, at)
 		if err != nil {
 			return err
 		}
+		st.Name = name
 		if err := emit(st); err != nil {
 			return err
 		}

@@ -391,7 +391,13 @@ func (d *Daemon) walk(ctx context.Context, sp *space, n dbfs.Node, fn func(*spac
 		}
 		sp, n = other, root
 	}
-	if n.Kind == dbfs.KindFile {
+	n, err := sp.journal.Behind(n)
+	switch {
+	case errors.Is(err, dbfs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case n.Kind == dbfs.KindFile:
 		fn(sp, n)
 	}
 	if !n.Kind.IsDir() {

@@ -173,6 +173,9 @@ func (d *Daemon) find(path string) (*space, dbfs.Node, error) {
 			n, err = sp.journal.Node(dbfs.RootNode)
 		}
 	}
+	if err == nil {
+		n, err = sp.journal.Behind(n)
+	}
 	if errors.Is(err, dbfs.ErrNotExist) {
 		err = fmt.Errorf("%s: %w", path, dbfs.ErrNotExist)
 	}
