@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/remote/server"
@@ -151,6 +152,11 @@ func (m *mirror) forward(e *dbfs.Entry, old *dbfs.Node, known bool) {
 func (m *mirror) check(id dbfs.NodeID) {
 	n := m.nodes[id]
 	if n.Deleted {
+		for _, link := range n.Links {
+			if l := m.nodes[link]; !l.Deleted && l.Last != 0 {
+				m.w.fail("P4", "%s is deleted, and a name of it is %s", describe(&n), describe(&l))
+			}
+		}
 		if m.kids[id] > 0 {
 			m.w.fail("P4", "directory %s %q is deleted with %d nodes in it", short(id), n.Name, m.kids[id])
 		}
@@ -161,6 +167,14 @@ func (m *mirror) check(id dbfs.NodeID) {
 	}
 	if holder := m.names[placeOf(&n)]; holder != id {
 		m.w.fail("P4", "%s and %s are both called %q in %s", short(id), short(holder), n.Name, short(n.Parent))
+	}
+	if f, ok := m.nodes[n.Link]; n.Kind == dbfs.KindLink && (!ok || f.Deleted || !slices.Contains(f.Links, id)) {
+		m.w.fail("P4", "%s %q is a name of %s", short(id), n.Name, describe(&f))
+	}
+	for _, link := range n.Links {
+		if l := m.nodes[link]; !l.Deleted && l.Link != id {
+			m.w.fail("P4", "%s has the link %s", describe(&n), describe(&l))
+		}
 	}
 	for up, steps := n.Parent, 0; up != dbfs.RootNode; steps++ {
 		dir, ok := m.nodes[up]
@@ -196,6 +210,9 @@ func describe(n *dbfs.Node) string {
 	s := fmt.Sprintf("%s %s %q in %s", n.Kind, short(n.ID), n.Name, short(n.Parent))
 	if n.Kind == dbfs.KindFile {
 		s += fmt.Sprintf(" content %d", numberOf(n.Content))
+	}
+	if n.Kind == dbfs.KindLink {
+		s += " to " + short(n.Link)
 	}
 	if n.Target != "" {
 		s += fmt.Sprintf(" to %q", n.Target)

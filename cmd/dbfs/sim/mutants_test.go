@@ -19,6 +19,7 @@ var mutants = []struct {
 	{fault.DeleteBeatsEdit, 1000},
 	{fault.BlindWrite, 1000},
 	{fault.BlindDelete, 3000},
+	{fault.LinksOrphaned, 3000},
 	{fault.RefusalsForgotten, 3000},
 	{fault.NewSeqOnRetry, 1000},
 	{fault.AdoptOwn, 6000},

@@ -8,6 +8,7 @@ type Plan struct {
 	Deep   bool // directories are made and moved more than anything else
 	Crowd  bool // few names and directories, so that all meet
 	Twins  bool // files often have the same content
+	Links  bool // files have several names
 
 	crashes  bool // clients die and start again
 	power    bool // … and lose what was not synced
@@ -67,6 +68,8 @@ var Plans = []Plan{
 	{Name: "apart", Apart: true, crashes: true, holds: true, chunks: true, rates: rough},
 	{Name: "garbage", garbage: true, crashes: true, holds: true, chunks: true, rates: rough},
 	{Name: "roles", roles: true, crashes: true, chunks: true, rates: rough},
+	{Name: "links", Links: true, crashes: true, power: true, holds: true, chunks: true, rates: rough},
+	{Name: "links in a crowd", Links: true, Crowd: true, crashes: true, cutoff: true, smallTxn: true, rates: lossy},
 	{Name: "lone resets", Active: 1, crashes: true, cutoff: true, chunks: true, rates: lossy},
 }
 

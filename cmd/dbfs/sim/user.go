@@ -93,6 +93,9 @@ func (c *client) change() error {
 	if !ok {
 		return nil
 	}
+	if c.w.plan.Links && c.w.workload.IntN(5) == 0 {
+		return c.link(in)
+	}
 	n := c.w.workload.IntN(100)
 	if c.w.plan.Deep {
 		n = deepen(n, c.w.plan.Twins)
@@ -172,6 +175,18 @@ func (c *client) wrote(n int) {
 // gone notes that a user who saw a node deleted or overwrote it.
 func (c *client) gone(n *dbfs.Node) { c.w.ledger.excused[numberOf(n.Content)] = true }
 
+// unnamed notes that a user who saw a node takes a name of it away, and with the last one what it
+// held.
+func (c *client) unnamed(n *dbfs.Node) {
+	if n.Kind == dbfs.KindLink {
+		return
+	}
+	if now, err := c.j.Node(n.ID); err == nil && len(now.Links) > 0 {
+		return
+	}
+	c.gone(n)
+}
+
 var (
 	heldFile   = journal.NewNode{Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: 0o644}, Held: true}
 	newDir     = journal.NewNode{Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755}}
@@ -228,6 +243,9 @@ func (c *client) save(id dbfs.NodeID, base dbfs.Content, number int, content dbf
 
 func (c *client) write() error {
 	n, ok := c.pick(c.shown.files)
+	if ok && n.Kind == dbfs.KindLink {
+		n, ok = c.behind(n)
+	}
 	if !ok || n.Kind != dbfs.KindFile {
 		return nil
 	}
@@ -252,6 +270,28 @@ func (c *client) symlink(in dbfs.NodeID) error {
 	return err
 }
 
+// link gives a file one more name.
+func (c *client) link(in dbfs.NodeID) error {
+	n, ok := c.pick(c.shown.files)
+	if ok && n.Kind == dbfs.KindLink {
+		n, ok = c.behind(n)
+	}
+	if !ok || !c.there(&n) {
+		return nil
+	}
+	name := c.pickName()
+	c.says("calls %s also %q in %s", describe(&n), name, short(in))
+	_, err := c.j.Link(n.ID, in, name)
+	return err
+}
+
+// behind returns what a link leads to. As long as it is not reconciled that somebody has made a
+// name for what has been deleted here, that is nothing.
+func (c *client) behind(link dbfs.Node) (dbfs.Node, bool) {
+	n, err := c.j.Node(link.Link)
+	return n, err == nil
+}
+
 // there reports whether a node is what its name leads to: users cannot name another one.
 func (c *client) there(n *dbfs.Node) bool {
 	m, err := c.j.Child(n.Parent, n.Name)
@@ -268,10 +308,10 @@ func (c *client) move(list []dbfs.NodeID, in dbfs.NodeID) error {
 	c.says("moves %s to %q in %s", describe(&n), name, short(in))
 	m, err := c.j.Child(in, name)
 	if err == nil && m.ID != n.ID && !noReplace {
-		c.gone(&m)
+		c.unnamed(&m)
 	}
 	over, there := c.w.mirror.nodes[m.ID]
-	saves := err == nil && there && m.Kind == dbfs.KindFile && !over.Deleted && n.Kind == dbfs.KindFile && n.ID != m.ID &&
+	saves := err == nil && there && m.Kind == dbfs.KindFile && !over.Deleted && n.Kind == dbfs.KindFile && n.ID != m.ID && len(m.Links) == 0 &&
 		!c.w.sent[n.ID] && c.j.StateOf(n.ID) == (journal.State{Pending: 1}) && !c.w.plan.forgetful()
 	now, err := c.j.Move(n.ID, in, name, noReplace)
 	if err != nil {
@@ -325,7 +365,7 @@ func (c *client) delete() error {
 		return nil
 	}
 	c.says("deletes %s", describe(&n))
-	c.gone(&n)
+	c.unnamed(&n)
 	return c.j.Delete(n.ID)
 }
 
@@ -357,7 +397,12 @@ func (c *client) removeUnder(dir dbfs.Node) error {
 		case n.Kind.IsDir():
 			err = c.removeUnder(*n)
 		default:
-			c.gone(n)
+			if c.w.plan.Links { // what a name leads to, and its other names, change meanwhile
+				if *n, err = c.j.Child(dir.ID, n.Name); err != nil {
+					return err
+				}
+			}
+			c.unnamed(n)
 			err = c.j.Delete(n.ID)
 		}
 	}
