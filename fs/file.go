@@ -264,10 +264,17 @@ func (f *file) seal(ctx context.Context) error {
 	f.sealing.Lock()
 	defer f.sealing.Unlock()
 	f.mu.RLock()
-	draft, deleted := f.draft, f.deleted
+	draft, deleted, unrecorded := f.draft, f.deleted, f.sealed != nil
 	f.mu.RUnlock()
 	if draft == nil || deleted {
 		return nil
+	}
+	if unrecorded { // or its chunks, which nobody else names, would be let go
+		news, err := f.record()
+		f.fs.changes.add(f.space.ns, news)
+		if err != nil {
+			return err
+		}
 	}
 	if draft.Dirty() {
 		content, err := draft.Seal(ctx)

@@ -24,10 +24,9 @@ func (kv *fullKV) Update(fn func(dbfs.Txn) error) error {
 	return kv.KV.Update(fn)
 }
 
-// What is written and could not be recorded for want of room is recorded by the next fsync or
-// close, and until then each of them says that it is not.
-func TestUnrecordedBytesAreNotForgotten(t *testing.T) {
-	d := newDrive(t)
+// fillable gives the drive a journal whose database can be full.
+func (d *drive) fillable() (*fullKV, *journal.Journal) {
+	d.t.Helper()
 	kv := &fullKV{KV: d.kv}
 	j, err := journal.Open(journal.Config{
 		NS: rootNS, KV: kv, Tree: cache.NewTree(rootNS), Device: 1, Name: "here", Inodes: d.inodes.Reserve, RootIno: cache.RootInode,
@@ -37,6 +36,14 @@ func TestUnrecordedBytesAreNotForgotten(t *testing.T) {
 	d.must(err)
 	d.journals = append(d.journals, j)
 	d.fs.Add(j, dbfs.RoleAdmin)
+	return kv, j
+}
+
+// What is written and could not be recorded for want of room is recorded by the next fsync or
+// close, and until then each of them says that it is not.
+func TestUnrecordedBytesAreNotForgotten(t *testing.T) {
+	d := newDrive(t)
+	kv, j := d.fillable()
 	f, err := os.Create(d.path("a"))
 	d.must(err)
 	_, err = f.WriteString("precious")
@@ -87,5 +94,31 @@ func TestTwoVersionsAreWritten(t *testing.T) {
 	})
 	if b, err := os.ReadFile(d.path("f")); err != nil || string(b) != "three" {
 		t.Errorf("after both are closed it reads %q, %v", b, err)
+	}
+}
+
+// Chunks that were sealed and could not be recorded stay unsent until they are, also when more of
+// the file is written meanwhile.
+func TestUnrecordedChunksStayUnsent(t *testing.T) {
+	d := newDrive(t)
+	kv, _ := d.fillable()
+	f, err := os.Create(d.path("a"))
+	d.must(err)
+	defer f.Close()
+	_, err = f.WriteAt(noise(1, dbfs.ChunkSize), 0)
+	d.must(err)
+	kv.full.Store(true)
+	if err := f.Sync(); err == nil {
+		t.Fatal("fsync on a full disk says that all is well")
+	}
+	_, err = f.WriteAt(noise(2, dbfs.ChunkSize), dbfs.ChunkSize)
+	d.must(err)
+	if err := f.Sync(); err == nil {
+		t.Fatal("fsync on a full disk says that all is well")
+	}
+	kv.full.Store(false)
+	d.must(f.Sync())
+	if got := d.cache.Stats().Unsent; got != 2*dbfs.ChunkSize {
+		t.Errorf("%d bytes are unsent, want all %d", got, 2*dbfs.ChunkSize)
 	}
 }
