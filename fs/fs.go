@@ -165,6 +165,7 @@ func (fs *FS) Mount(dir string) error {
 	if err := server.WaitMount(); err != nil {
 		return fmt.Errorf("mount %s: %w", dir, err)
 	}
+	fs.setReadAhead(dir)
 	fs.changes.serve()
 	fs.telling.Go(fs.invalidate)
 	return nil
