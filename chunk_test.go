@@ -109,7 +109,7 @@ func TestOpAsJSON(t *testing.T) {
 
 func TestJSONRefusesNonsense(t *testing.T) {
 	for name, text := range map[string]string{
-		"unknown kind":  `{"kind":"fifo"}`,
+		"unknown kind":  `{"kind":"portal"}`,
 		"unknown op":    `{"type":"explode"}`,
 		"short node id": `{"node":"abcd"}`,
 		"node id":       `{"node":"zz000000000000000000000000000000"}`,

@@ -62,6 +62,12 @@ const (
 	KindSymlink
 	KindMount // a directory that shows the root of another namespace
 	KindLink  // one more name of a file, which has all that is not a name (a hard link)
+
+	// What stands for something of the machine that opens it. They are names without content.
+	KindFifo
+	KindSocket
+	KindCharDev
+	KindBlockDev
 )
 
 // MaxLinks is how many names a file may have beside its own.
@@ -69,6 +75,12 @@ const MaxLinks = 1000
 
 // IsDir reports whether a node of this kind is shown as a directory.
 func (k Kind) IsDir() bool { return k == KindDir || k == KindMount }
+
+// IsSpecial reports whether a node of this kind is a pipe, a socket or a device.
+func (k Kind) IsSpecial() bool { return k >= KindFifo && k <= KindBlockDev }
+
+// IsDevice reports whether a node of this kind has a device number.
+func (k Kind) IsDevice() bool { return k == KindCharDev || k == KindBlockDev }
 
 // Revs are the three revisions of a node. They move independently, so that a rename,
 // an edit and a chmod of one file never conflict with each other.
@@ -100,6 +112,7 @@ type Node struct {
 	Content Content     `json:"content,omitzero"` // of a file
 	Target  string      `json:"target,omitempty"` // of a symlink
 	Mount   NamespaceID `json:"mount,omitempty"`  // of a mount
+	Device  uint32      `json:"device,omitempty"` // of a device: its number, as Linux writes it in 32 bits
 	Link    NodeID      `json:"link,omitzero"`    // of a link: the node that it is a name of, never a directory or link
 	Links   []NodeID    `json:"links,omitempty"`  // of what has further names: the links; some may be deleted
 	Deleted bool        `json:"deleted,omitempty"`
@@ -121,6 +134,14 @@ func (n *Node) FileMode() fs.FileMode {
 		m |= fs.ModeDir
 	case KindSymlink:
 		m |= fs.ModeSymlink
+	case KindFifo:
+		m |= fs.ModeNamedPipe
+	case KindSocket:
+		m |= fs.ModeSocket
+	case KindCharDev:
+		m |= fs.ModeDevice | fs.ModeCharDevice
+	case KindBlockDev:
+		m |= fs.ModeDevice
 	}
 	return m
 }
@@ -163,7 +184,8 @@ func (e *Entry) Buried(n Node) Node {
 
 // text tables: the words that kinds and roles travel as.
 var (
-	kindWords = []string{KindFile: "file", KindDir: "dir", KindSymlink: "symlink", KindMount: "mount", KindLink: "link"}
+	kindWords = []string{KindFile: "file", KindDir: "dir", KindSymlink: "symlink", KindMount: "mount", KindLink: "link",
+		KindFifo: "fifo", KindSocket: "socket", KindCharDev: "chardev", KindBlockDev: "blockdev"}
 	roleWords = []string{RoleNone: "none", RoleRead: "read", RoleWrite: "write", RoleAdmin: "admin"}
 )
 

@@ -44,7 +44,7 @@ func (n *Node) Check() error {
 	switch n.Kind {
 	case KindFile:
 		return n.Content.Check()
-	case KindDir, KindMount:
+	case KindDir, KindMount, KindFifo, KindSocket, KindCharDev, KindBlockDev:
 		return nil
 	case KindSymlink:
 		return CheckTarget(n.Target)

@@ -34,7 +34,7 @@ func TestNodeCheck(t *testing.T) {
 	for name, break_ := range map[string]func(*Node){
 		"name":             func(n *Node) { n.Name = "a/b" },
 		"its own parent":   func(n *Node) { n.Parent = n.ID },
-		"kind":             func(n *Node) { n.Kind = 9 },
+		"kind":             func(n *Node) { n.Kind = 99 },
 		"no kind":          func(n *Node) { n.Kind = 0 },
 		"content":          func(n *Node) { n.Content.Chunks = nil },
 		"empty target":     func(n *Node) { n.Kind, n.Target = KindSymlink, "" },

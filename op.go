@@ -64,6 +64,7 @@ type Op struct {
 	Content *Content    `json:"content,omitempty"` // create (file), write, revive (nil: as it was)
 	Target  string      `json:"target,omitempty"`  // create (symlink)
 	Mount   NamespaceID `json:"mount,omitempty"`   // create (mount); the server alone makes these
+	Device  uint32      `json:"device,omitempty"`  // create (device)
 	Link    NodeID      `json:"link,omitzero"`     // create, revive (link): what it is a name of; delete, move: what loses a name by it
 	Attr    Attr        `json:"attr,omitzero"`     // create: all; set attributes: those in Mask; write: MTime
 	Mask    AttrMask    `json:"mask,omitempty"`

@@ -48,6 +48,7 @@ const (
 	tagNodeIno
 	tagNodeLink
 	tagNodeLinks
+	tagNodeDevice
 )
 
 // AppendNode appends the record of n to b.
@@ -85,6 +86,7 @@ func (w *fields) node(n *Node) {
 	w.uint(tagNodeIno, n.Ino)
 	w.id(tagNodeLink, n.Link)
 	w.ids(tagNodeLinks, n.Links)
+	w.uint(tagNodeDevice, uint64(n.Device))
 }
 
 func (n *Node) field(tag byte, v value) {
@@ -133,6 +135,8 @@ func (n *Node) field(tag byte, v value) {
 		v.id(&n.Link)
 	case tagNodeLinks:
 		n.Links = v.ids()
+	case tagNodeDevice:
+		n.Device = uint32(v.uint())
 	}
 }
 
@@ -169,6 +173,7 @@ const (
 	tagOpSeen
 	tagOpBelow
 	tagOpLink
+	tagOpSpecial
 )
 
 // AppendOp appends the record of op to b.
@@ -211,6 +216,7 @@ func AppendOp(b []byte, op *Op) []byte {
 		w.uint(tagOpSeen, uint64(op.Seen))
 		w.ids(tagOpBelow, op.Below)
 		w.id(tagOpLink, op.Link)
+		w.uint(tagOpSpecial, uint64(op.Device))
 	})
 }
 
@@ -288,6 +294,8 @@ func (op *Op) field(tag byte, v value) {
 		op.Below = v.ids()
 	case tagOpLink:
 		v.id(&op.Link)
+	case tagOpSpecial:
+		op.Device = uint32(v.uint())
 	}
 }
 

@@ -17,7 +17,7 @@ func sampleNode() Node {
 		Attr:    Attr{Mode: 0o4755, MTime: -7, UID: 1000, GID: 100, Xattrs: map[string][]byte{"user.a": {1}, "user.b": {}}},
 		Content: Content{Size: ChunkSize + 1, Chunks: []ChunkID{{1}, {2}}},
 		CTime:   42, Ino: 77, Deleted: true,
-		Link: NodeID{8}, Links: []NodeID{{9}, {10}},
+		Link: NodeID{8}, Links: []NodeID{{9}, {10}}, Device: 0x103,
 	}
 }
 
@@ -27,7 +27,7 @@ func sampleOp() Op {
 		ID: OpID{7, 8}, Type: OpMove, Node: n.ID, Base: Revs{1, SelfRev, 3}, Parent: n.Parent, Name: "x",
 		Replace: &Victim{Node: n.Parent, Base: Revs{Content: 9, Place: 10}, Parent: n.ID, Name: "y"},
 		Content: &n.Content, Attr: n.Attr, Mask: AttrMTime, Time: 5, Ino: 6,
-		Seen: 12, Below: []NodeID{{5}, {6}}, Link: NodeID{7},
+		Seen: 12, Below: []NodeID{{5}, {6}}, Link: NodeID{7}, Device: 0x801,
 	}
 }
 
@@ -67,7 +67,7 @@ func TestOldRecordOpens(t *testing.T) {
 	}
 	want := sampleOp()
 	want.Node, want.Parent, want.Replace = NodeID{1, 2}, NodeID{3}, &Victim{Node: NodeID{4}, Base: want.Replace.Base}
-	want.Seen, want.Below, want.Link = 0, nil, NodeID{}
+	want.Seen, want.Below, want.Link, want.Device = 0, nil, NodeID{}, 0
 	if got, err := DecodeOp(b); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}

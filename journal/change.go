@@ -67,7 +67,7 @@ func (l *looks) changes(s *snapshot, remote bool) []Change {
 
 func lookSame(a, b *dbfs.Node) bool {
 	return a != nil && b != nil && a.Parent == b.Parent && a.Name == b.Name && a.Kind == b.Kind && a.Ino == b.Ino &&
-		a.Target == b.Target && a.Mount == b.Mount && a.Link == b.Link && slices.Equal(a.Links, b.Links) && a.Content.Equal(b.Content) && sameAttr(a.Attr, b.Attr)
+		a.Target == b.Target && a.Mount == b.Mount && a.Link == b.Link && a.Device == b.Device && slices.Equal(a.Links, b.Links) && a.Content.Equal(b.Content) && sameAttr(a.Attr, b.Attr)
 }
 
 func sameAttr(a, b dbfs.Attr) bool {

@@ -113,8 +113,10 @@ func (ed *editor) appendFor(since uint64, op dbfs.Op) error {
 	if op.Time == 0 {
 		op.Time = ed.now
 	}
-	if op.Type == dbfs.OpCreate && op.Ino == 0 {
-		op.Ino = ed.takeIno()
+	if op.Type == dbfs.OpCreate {
+		if op.Ino == 0 {
+			op.Ino = ed.takeIno()
+		}
 		if err := ed.tree.Bind(ed.txn, op.Ino, op.Node); err != nil {
 			return err
 		}
@@ -188,12 +190,14 @@ type NewNode struct {
 	Kind    dbfs.Kind
 	Attr    dbfs.Attr
 	Target  string        // of a symlink
+	Device  uint32        // of a device
+	Ino     uint64        // the number that the kernel knows it by already; 0: a fresh one
 	ID      dbfs.NodeID   // zero: a fresh one
 	Content *dbfs.Content // of a file; nil: empty
 	Held    bool          // as by Hold from the beginning, so that a file is not sent before it is written
 }
 
-// Create makes a file (empty), directory or symlink.
+// Create makes a file (empty), directory, symlink, pipe, socket or device.
 func (j *Journal) Create(parent dbfs.NodeID, name string, what NewNode) (dbfs.Node, error) {
 	if err := errors.Join(dbfs.CheckName(name), what.Attr.Check()); err != nil {
 		return dbfs.Node{}, err
@@ -205,7 +209,7 @@ func (j *Journal) Create(parent dbfs.NodeID, name string, what NewNode) (dbfs.No
 	}
 	op := dbfs.Op{
 		Type: dbfs.OpCreate, Node: what.ID, Parent: parent, Name: name,
-		Kind: what.Kind, Attr: what.Attr, Target: what.Target,
+		Kind: what.Kind, Attr: what.Attr, Target: what.Target, Device: what.Device, Ino: what.Ino,
 	}
 	if op.Node == (dbfs.NodeID{}) {
 		op.Node = j.cfg.NewID()

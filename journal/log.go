@@ -184,7 +184,7 @@ func checkOp(op *dbfs.Op) error {
 	switch op.Type {
 	case dbfs.OpCreate:
 		ok = op.Kind == dbfs.KindDir || op.Kind == dbfs.KindSymlink || op.Kind == dbfs.KindFile && op.Content != nil ||
-			op.Kind == dbfs.KindLink && op.Link != (dbfs.NodeID{})
+			op.Kind.IsSpecial() || op.Kind == dbfs.KindLink && op.Link != (dbfs.NodeID{})
 	case dbfs.OpWrite:
 		ok = op.Content != nil
 	case dbfs.OpMove, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpRevive:

@@ -159,6 +159,8 @@ func mergeable(op dbfs.Op, m dbfs.Node) bool {
 		return op.Target == m.Target
 	case dbfs.KindLink:
 		return op.Link == m.Link
+	case dbfs.KindFifo, dbfs.KindSocket, dbfs.KindCharDev, dbfs.KindBlockDev:
+		return op.Device == m.Device
 	}
 	return op.Kind == dbfs.KindFile && op.Content.Equal(m.Content)
 }
@@ -429,7 +431,7 @@ func (r *resolver) bringBack(n dbfs.Node, parent dbfs.NodeID, name string, conte
 	}
 	op := dbfs.Op{Type: dbfs.OpRevive, Node: n.ID, Parent: r.reviveDir(parent), Name: name, Content: content, Link: n.Link, Time: r.time}
 	if _, known := r.s.node(n.ID); !known || lost(n) {
-		op.Type, op.Node, op.Kind, op.Attr, op.Target = dbfs.OpCreate, r.newNode(), n.Kind, n.Attr, n.Target
+		op.Type, op.Node, op.Kind, op.Attr, op.Target, op.Device = dbfs.OpCreate, r.newNode(), n.Kind, n.Attr, n.Target, n.Device
 		if content != nil {
 			op.Attr.MTime = mtime
 		}

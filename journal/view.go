@@ -198,7 +198,7 @@ func applyTo(n *dbfs.Node, op *dbfs.Op) {
 	switch op.Type {
 	case dbfs.OpCreate:
 		*n = dbfs.Node{
-			ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount, Link: op.Link,
+			ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount, Link: op.Link, Device: op.Device,
 			Revs: dbfs.Revs{Content: dbfs.SelfRev, Place: dbfs.SelfRev, Attr: dbfs.SelfRev}, CTime: op.Time, Ino: op.Ino,
 		}
 		if op.Content != nil {

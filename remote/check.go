@@ -75,6 +75,9 @@ func checkCreate(op *dbfs.Op) error {
 	if (op.Kind == dbfs.KindLink) != (op.Link != dbfs.NodeID{}) || op.Link == op.Node {
 		return fmt.Errorf("%w: %s %s as a name of %s", dbfs.ErrInvalid, op.Kind, op.Node, op.Link)
 	}
+	if op.Device != 0 && !op.Kind.IsDevice() {
+		return fmt.Errorf("%w: %s with device number %#x", dbfs.ErrInvalid, op.Kind, op.Device)
+	}
 	if op.Content != nil && op.Kind != dbfs.KindFile {
 		return fmt.Errorf("%w: %s with content", dbfs.ErrInvalid, op.Kind)
 	}
@@ -84,7 +87,7 @@ func checkCreate(op *dbfs.Op) error {
 			return nil
 		}
 		return op.Content.Check()
-	case dbfs.KindDir, dbfs.KindLink:
+	case dbfs.KindDir, dbfs.KindLink, dbfs.KindFifo, dbfs.KindSocket, dbfs.KindCharDev, dbfs.KindBlockDev:
 		return nil
 	case dbfs.KindSymlink:
 		return dbfs.CheckTarget(op.Target)

@@ -162,6 +162,8 @@ func (t *tool) fileCells(f *control.FileStatus, name string) []string {
 	name = t.name(name)
 	switch f.Kind {
 	case dbfs.KindFile:
+	case dbfs.KindFifo, dbfs.KindSocket, dbfs.KindCharDev, dbfs.KindBlockDev:
+		size, here = "-", "-"
 	case dbfs.KindSymlink:
 		name += " -> " + t.name(f.Target)
 		size, here = "-", "-"

@@ -214,7 +214,7 @@ func (j *judgement) create(op *dbfs.Op) error {
 		return err
 	}
 	n := dbfs.Node{
-		ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount,
+		ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount, Device: op.Device,
 		Revs: dbfs.Revs{Content: j.next(), Place: j.next(), Attr: j.next()},
 	}
 	if op.Content != nil {

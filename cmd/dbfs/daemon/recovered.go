@@ -164,7 +164,7 @@ func (x *export) one(ctx context.Context, s *journal.Salvaged) error {
 	if err != nil {
 		return err
 	}
-	made := journal.NewNode{Kind: s.Node.Kind, Attr: s.Node.Attr, Target: s.Node.Target, ID: id}
+	made := journal.NewNode{Kind: s.Node.Kind, Attr: s.Node.Attr, Target: s.Node.Target, Device: s.Node.Device, ID: id}
 	if s.Node.Kind == dbfs.KindFile {
 		draft, content, err := x.bytes(ctx, s, id)
 		if err != nil {
