@@ -20,6 +20,17 @@ func (fs *FS) create(dirIno uint64, name string, what journal.NewNode) (*space, 
 	if err := sp.mayWrite(); err != nil {
 		return nil, dir, err
 	}
+	fs.inherit(dir, &what)
+	n, err := sp.journal.Create(dir.ID, name, what)
+	if err != nil {
+		return nil, n, err
+	}
+	fs.dirChanged(dirIno)
+	return sp, n, nil
+}
+
+// inherit completes the attributes of what is made in a directory.
+func (fs *FS) inherit(dir dbfs.Node, what *journal.NewNode) {
 	if dir.Attr.Mode&syscall.S_ISGID != 0 {
 		what.Attr.GID = dir.Attr.GID
 		if what.Kind == dbfs.KindDir {
@@ -27,12 +38,6 @@ func (fs *FS) create(dirIno uint64, name string, what journal.NewNode) (*space, 
 		}
 	}
 	what.Attr.MTime = fs.cfg.Clock().UnixNano()
-	n, err := sp.journal.Create(dir.ID, name, what)
-	if err != nil {
-		return nil, n, err
-	}
-	fs.dirChanged(dirIno)
-	return sp, n, nil
 }
 
 // Mkdir makes a directory.
@@ -49,14 +54,28 @@ func (fs *FS) Symlink(cancel <-chan struct{}, header *fuse.InHeader, target, nam
 	})
 }
 
-// Mknod makes an empty file. Devices, sockets and pipes have no place in a synced tree.
+// Mknod makes an empty file, a pipe, a socket or, for root, a device. Of the last three there is the
+// node only: what is behind it is a matter of the machine that opens it.
 func (fs *FS) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	if in.Mode&syscall.S_IFMT != syscall.S_IFREG {
+	what := journal.NewNode{Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid}}
+	switch in.Mode & syscall.S_IFMT {
+	case syscall.S_IFREG, 0:
+		what.Kind = dbfs.KindFile
+	case syscall.S_IFIFO:
+		what.Kind = dbfs.KindFifo
+	case syscall.S_IFSOCK:
+		what.Kind = dbfs.KindSocket
+	case syscall.S_IFCHR:
+		what.Kind, what.Device = dbfs.KindCharDev, in.Rdev
+	case syscall.S_IFBLK:
+		what.Kind, what.Device = dbfs.KindBlockDev, in.Rdev
+	default:
+		return fuse.EINVAL
+	}
+	if what.Kind.IsDevice() && in.Uid != 0 { // the kernel asks for CAP_MKNOD, which a container's root may have
 		return fuse.EPERM
 	}
-	return fs.createEntry(in.NodeId, name, out, journal.NewNode{
-		Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid},
-	})
+	return fs.createEntry(in.NodeId, name, out, what)
 }
 
 func (fs *FS) createEntry(dirIno uint64, name string, out *fuse.EntryOut, what journal.NewNode) fuse.Status {

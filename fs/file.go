@@ -25,24 +25,25 @@ type file struct {
 	ino   uint64
 	space *space
 
-	fresh   sync.Once    // the first that opens it makes sure that the kernel has no other bytes
-	sealing sync.Mutex   // one seal at a time
-	reading sync.RWMutex // held for reading by reads under way: a body is not closed under them
-	mu      sync.RWMutex // guards what follows; taken after sealing and reading
-	id      dbfs.NodeID
-	handles int
-	writers int
-	alike   bool          // the kernel has no other bytes than these
-	closed  bool          // after the last handle: whoever opens it again makes a new file
-	held    bool          // the journal holds back edits of id until the last writer has closed
-	base    dbfs.Content  // what was opened or, since, recorded last
-	sealed  *dbfs.Content // what the draft holds, if it is sealed and could not be recorded
-	stand   dbfs.NodeID   // not zero: what the cache knows the draft by; see begin
-	body    *cache.Body   // nil: nobody has read yet, or there is a draft
-	draft   *cache.Draft  // nil: nobody has written yet
-	mtime   int64         // nanoseconds, of the draft; set by writes and by utimens
-	own     *dbfs.Node    // not nil: the name is gone or leads elsewhere, and this is how the handles see it
-	deleted bool          // removed here: what is written is nobody's business any more
+	fresh    sync.Once    // the first that opens it makes sure that the kernel has no other bytes
+	sealing  sync.Mutex   // one seal at a time
+	reading  sync.RWMutex // held for reading by reads under way: a body is not closed under them
+	mu       sync.RWMutex // guards what follows; taken after sealing and reading
+	id       dbfs.NodeID
+	handles  int
+	writers  int
+	alike    bool          // the kernel has no other bytes than these
+	closed   bool          // after the last handle: whoever opens it again makes a new file
+	held     bool          // the journal holds back edits of id until the last writer has closed
+	base     dbfs.Content  // what was opened or, since, recorded last
+	sealed   *dbfs.Content // what the draft holds, if it is sealed and could not be recorded
+	stand    dbfs.NodeID   // not zero: what the cache knows the draft by; see begin
+	body     *cache.Body   // nil: nobody has read yet, or there is a draft
+	draft    *cache.Draft  // nil: nobody has written yet
+	mtime    int64         // nanoseconds, of the draft; set by writes and by utimens
+	own      *dbfs.Node    // not nil: the name is gone or leads elsewhere, and this is how the handles see it
+	nameless bool          // it has never had a name; see tmpfile.go
+	deleted  bool          // removed here: what is written is nobody's business any more
 }
 
 // node returns the file as its handles see it.

@@ -35,13 +35,16 @@ func (fs *FS) link(ino, dirIno uint64, name string) (dbfs.Node, error) {
 		return n, err
 	case sp.ns != other.ns:
 		return n, fmt.Errorf("between namespaces: %w", syscall.EXDEV)
-	case n.Deleted:
-		return n, fmt.Errorf("link to what has no name: %w", dbfs.ErrNotExist)
 	}
 	if err := sp.mayWrite(); err != nil {
 		return n, err
 	}
-	if n, err = sp.journal.Link(n.ID, dir.ID, name); err != nil {
+	if n.Deleted {
+		n, err = fs.linkNameless(n, dir.ID, name)
+	} else {
+		n, err = sp.journal.Link(n.ID, dir.ID, name)
+	}
+	if err != nil {
 		return n, err
 	}
 	fs.dirChanged(dirIno)

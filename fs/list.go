@@ -146,6 +146,14 @@ func fileType(k dbfs.Kind) uint32 {
 		return syscall.S_IFDIR
 	case dbfs.KindSymlink:
 		return syscall.S_IFLNK
+	case dbfs.KindFifo:
+		return syscall.S_IFIFO
+	case dbfs.KindSocket:
+		return syscall.S_IFSOCK
+	case dbfs.KindCharDev:
+		return syscall.S_IFCHR
+	case dbfs.KindBlockDev:
+		return syscall.S_IFBLK
 	}
 	return syscall.S_IFREG
 }

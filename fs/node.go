@@ -115,6 +115,9 @@ func (fs *FS) attr(n *dbfs.Node, out *fuse.Attr) {
 	case dbfs.KindSymlink:
 		out.Mode |= syscall.S_IFLNK
 		out.Size = uint64(len(n.Target))
+	case dbfs.KindFifo, dbfs.KindSocket, dbfs.KindCharDev, dbfs.KindBlockDev:
+		out.Mode |= fileType(n.Kind)
+		out.Rdev = n.Device
 	default:
 		out.Mode |= syscall.S_IFREG
 		out.Size = uint64(n.Content.Size)
