@@ -65,7 +65,7 @@ func optionFlags(options string) ([]string, error) {
 		key, value, hasValue := strings.Cut(option, "=")
 		flag := flagOptions[key]
 		switch {
-		case key == "" || otherOptions[key] || strings.HasPrefix(key, "x-") || key == "comment":
+		case key == "" || otherOptions[key] && !(key == "owner" && hasValue) || strings.HasPrefix(key, "x-") || key == "comment":
 			continue
 		case strings.HasPrefix(key, "-"):
 			return nil, control.Errorf(control.ErrUsage, "mount option %q", option)

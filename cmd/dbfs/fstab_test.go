@@ -17,8 +17,8 @@ func TestFstab(t *testing.T) {
 		{[]string{"mount.dbfs", "none", "/srv", "-o", "defaults"}, []string{"mount", "/srv", "--daemon", "--profile", "default"}},
 		{[]string{"mount.fuse.dbfs", "dbfs:work", "/srv", "-n", "-o", "rw,allow_other,cache_size=50GiB,_netdev,x-systemd.automount,nofail"},
 			[]string{"mount", "/srv", "--daemon", "--profile", "work", "--allow-other", "--cache-size=50GiB"}},
-		{[]string{"mount.fuse.dbfs", "-t", "fuse.dbfs", "-sf", "w", "/srv", "-o", "ro,state_dir=/a=b"},
-			[]string{"mount", "/srv", "--daemon", "--profile", "w", "--read-only", "--state-dir=/a=b"}},
+		{[]string{"mount.fuse.dbfs", "-t", "fuse.dbfs", "-sf", "w", "/srv", "-o", "ro,owner,owner=self,state_dir=/a=b"},
+			[]string{"mount", "/srv", "--daemon", "--profile", "w", "--read-only", "--owner=self", "--state-dir=/a=b"}},
 	}
 	for _, test := range tests {
 		if got, err := fstabArgs(test.argv); !slices.Equal(got, test.want) || err != nil {

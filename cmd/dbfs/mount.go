@@ -41,7 +41,8 @@ type mountFlags struct {
 	minFree            byteSize
 	server             string
 	allowOther, ro     bool
-	owners, indexAll   bool
+	owner              ownerFlag
+	indexAll           bool
 	nonempty           bool
 	guard              bool
 	budget             daemon.Budget
@@ -80,7 +81,10 @@ func mountCommand(t *tool) *cobra.Command {
 	f.StringVar(&flags.server, "server", "", "base URL, or embedded (default: where this profile is logged in, else embedded)")
 	f.BoolVar(&flags.allowOther, "allow-other", false, "let other users in, as far as the files' modes do")
 	f.BoolVar(&flags.ro, "read-only", false, "no changes")
-	f.BoolVar(&flags.owners, "preserve-owners", os.Geteuid() == 0, "keep and show the owners that files have, instead of yours; root does")
+	if flags.owner = "self"; os.Geteuid() == 0 {
+		flags.owner = "preserve"
+	}
+	f.Var(&flags.owner, "owner", "whose files are: self shows all as yours, preserve keeps and syncs their owners and groups")
 	f.BoolVar(&flags.indexAll, "index-all", false, "download small files so that they can be searched")
 	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
 	f.BoolVar(&flags.guard, "guard", true, "hold mass deletes and overwrites, here and by other devices, until you decide: dbfs held")
@@ -91,6 +95,19 @@ func mountCommand(t *tool) *cobra.Command {
 	f.Var(&flags.guardWindow, "guard-window", "how far back deletes and overwrites are counted together")
 	f.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
+}
+
+// An ownerFlag is "self" or "preserve".
+type ownerFlag string
+
+func (o *ownerFlag) String() string { return string(*o) }
+func (o *ownerFlag) Type() string   { return "string" }
+func (o *ownerFlag) Set(s string) error {
+	if s != "self" && s != "preserve" {
+		return fmt.Errorf("%q is neither self nor preserve", s)
+	}
+	*o = ownerFlag(s)
+	return nil
 }
 
 func (t *tool) mount(ctx context.Context, flags mountFlags) error {
@@ -196,7 +213,7 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 	s := daemon.Settings{
 		Profile: t.profile, Socket: t.socketPath(), Source: mountSource(t.profile),
 		CacheSize: int64(flags.cacheSize), UnsentSize: int64(flags.unsent), MinFree: int64(flags.minFree),
-		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owners, IndexAll: flags.indexAll,
+		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owner == "preserve", IndexAll: flags.indexAll,
 		Version: thisVersion(),
 	}
 	if s.Guard, s.NoGuard = flags.budget, !flags.guard; flags.guard {
