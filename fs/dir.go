@@ -12,7 +12,7 @@ import (
 )
 
 // create makes a node in a directory, as its maker's; a setgid directory hands its group on.
-func (fs *FS) create(dirIno uint64, name string, what journal.NewNode) (*space, dbfs.Node, error) {
+func (fs *FS) create(dirIno uint64, name string, umask uint32, what journal.NewNode) (*space, dbfs.Node, error) {
 	sp, dir, err := fs.find(dirIno)
 	if err != nil {
 		return nil, dir, err
@@ -20,7 +20,7 @@ func (fs *FS) create(dirIno uint64, name string, what journal.NewNode) (*space, 
 	if err := sp.mayWrite(); err != nil {
 		return nil, dir, err
 	}
-	fs.inherit(dir, &what)
+	fs.inherit(dir, umask, &what)
 	n, err := sp.journal.Create(dir.ID, name, what)
 	if err != nil {
 		return nil, n, err
@@ -30,26 +30,29 @@ func (fs *FS) create(dirIno uint64, name string, what journal.NewNode) (*space, 
 }
 
 // inherit completes the attributes of what is made in a directory.
-func (fs *FS) inherit(dir dbfs.Node, what *journal.NewNode) {
+func (fs *FS) inherit(dir dbfs.Node, umask uint32, what *journal.NewNode) {
 	if dir.Attr.Mode&syscall.S_ISGID != 0 {
 		what.Attr.GID = dir.Attr.GID
 		if what.Kind == dbfs.KindDir {
 			what.Attr.Mode |= syscall.S_ISGID
 		}
 	}
+	if fs.cfg.ACL {
+		inheritACL(dir, what, umask)
+	}
 	what.Attr.MTime = fs.cfg.Clock().UnixNano()
 }
 
 // Mkdir makes a directory.
 func (fs *FS) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	return fs.createEntry(in.NodeId, name, out, journal.NewNode{
+	return fs.createEntry(in.NodeId, name, in.Umask, out, journal.NewNode{
 		Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid},
 	})
 }
 
 // Symlink makes a symlink.
 func (fs *FS) Symlink(cancel <-chan struct{}, header *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	return fs.createEntry(header.NodeId, name, out, journal.NewNode{
+	return fs.createEntry(header.NodeId, name, 0, out, journal.NewNode{
 		Kind: dbfs.KindSymlink, Target: target, Attr: dbfs.Attr{Mode: 0o777, UID: header.Uid, GID: header.Gid},
 	})
 }
@@ -75,11 +78,11 @@ func (fs *FS) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out *
 	if what.Kind.IsDevice() && in.Uid != 0 { // the kernel asks for CAP_MKNOD, which a container's root may have
 		return fuse.EPERM
 	}
-	return fs.createEntry(in.NodeId, name, out, what)
+	return fs.createEntry(in.NodeId, name, in.Umask, out, what)
 }
 
-func (fs *FS) createEntry(dirIno uint64, name string, out *fuse.EntryOut, what journal.NewNode) fuse.Status {
-	_, n, err := fs.create(dirIno, name, what)
+func (fs *FS) createEntry(dirIno uint64, name string, umask uint32, out *fuse.EntryOut, what journal.NewNode) fuse.Status {
+	_, n, err := fs.create(dirIno, name, umask, what)
 	if err != nil {
 		return fs.status(err)
 	}

@@ -48,6 +48,7 @@ type Config struct {
 	// UID and GID, and changing owners is refused.
 	Preserve bool
 	UID, GID uint32
+	ACL      bool // obey POSIX ACLs; the kernel asks for them
 	ReadOnly bool
 	Debug    bool   // log every request
 	Source   string // what mount(8) and df show as the device
@@ -150,6 +151,10 @@ func (fs *FS) Mount(dir string) error {
 		// Without KILLPRIV_V2 the kernel asks for security.capability before every write.
 		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_READDIRPLUS_AUTO,
 	}
+	if fs.cfg.ACL {
+		opts.EnableAcl = true
+		opts.ExtraCapabilities |= fuse.CAP_DONT_MASK
+	}
 	if fs.cfg.ReadOnly {
 		opts.Options = append(opts.Options, "ro")
 	}
@@ -164,6 +169,10 @@ func (fs *FS) Mount(dir string) error {
 	}()
 	if err := server.WaitMount(); err != nil {
 		return fmt.Errorf("mount %s: %w", dir, err)
+	}
+	if fs.cfg.ACL && server.KernelSettings().Flags64()&fuse.CAP_POSIX_ACL == 0 {
+		server.Unmount()
+		return fmt.Errorf("mount %s: this kernel does not obey ACLs here: %w", dir, dbfs.ErrUnsupported)
 	}
 	fs.setReadAhead(dir)
 	fs.changes.serve()

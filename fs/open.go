@@ -124,7 +124,7 @@ func (fs *FS) handle(fh uint64) *handle {
 // Create makes a file and opens it.
 func (fs *FS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	writer := in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY
-	sp, n, err := fs.create(in.NodeId, name, journal.NewNode{
+	sp, n, err := fs.create(in.NodeId, name, in.Umask, journal.NewNode{
 		Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid}, Held: writer,
 	})
 	if errors.Is(err, dbfs.ErrExist) && in.Flags&syscall.O_EXCL == 0 {

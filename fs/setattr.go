@@ -54,6 +54,7 @@ func (fs *FS) wanted(in *fuse.SetAttrIn, n dbfs.Node) (dbfs.AttrMask, dbfs.Attr,
 	if mode, ok := in.GetMode(); ok {
 		mask |= dbfs.AttrMode
 		attr.Mode = mode & 0o7777
+		mask |= chmodACL(&attr)
 	}
 	uid, setUID := in.GetUID()
 	gid, setGID := in.GetGID()

@@ -50,7 +50,7 @@ func (fs *FS) makeNameless(in *fuse.CreateIn) (*space, dbfs.Node, error) {
 		return nil, dir, err
 	}
 	what := journal.NewNode{Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: in.Mode & 0o7777, UID: in.Uid, GID: in.Gid}}
-	fs.inherit(dir, &what)
+	fs.inherit(dir, in.Umask, &what)
 	take, err := fs.cfg.Inodes.Reserve(1)
 	if err != nil {
 		return nil, dir, err

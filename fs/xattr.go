@@ -15,7 +15,7 @@ import (
 
 // GetXAttr reads one extended attribute.
 func (fs *FS) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	if !storable(name) {
+	if !fs.storable(name) {
 		return 0, fuse.Status(syscall.EOPNOTSUPP)
 	}
 	_, n, err := fs.find(header.NodeId)
@@ -37,7 +37,9 @@ func (fs *FS) ListXAttr(cancel <-chan struct{}, header *fuse.InHeader, dest []by
 	}
 	var list []byte
 	for _, name := range slices.Sorted(maps.Keys(n.Attr.Xattrs)) {
-		list = append(append(list, name...), 0)
+		if fs.storable(name) {
+			list = append(append(list, name...), 0)
+		}
 	}
 	return answer(list, dest)
 }
@@ -51,8 +53,11 @@ func answer(v, dest []byte) (uint32, fuse.Status) {
 
 // SetXAttr sets one.
 func (fs *FS) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string, data []byte) fuse.Status {
-	if !storable(name) {
+	if !fs.storable(name) {
 		return fuse.Status(syscall.EOPNOTSUPP)
+	}
+	if isACL(name) {
+		return fs.status(fs.setACL(in, name, data))
 	}
 	return fs.editXattrs(in.NodeId, func(m map[string][]byte) error {
 		_, there := m[name]
@@ -71,6 +76,26 @@ func (fs *FS) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string,
 	})
 }
 
+// setACL sets an ACL and the mode with it. Who is not of the file's group takes setgid from it.
+func (fs *FS) setACL(in *fuse.SetXAttrIn, name string, data []byte) error {
+	sp, n, err := fs.find(in.NodeId)
+	if err == nil {
+		err = sp.mayWrite()
+	}
+	if err != nil {
+		return err
+	}
+	attr := n.Attr
+	mask, err := setACL(&n, &attr, name, data)
+	if err != nil {
+		return fmt.Errorf("set %s: %w", name, err)
+	}
+	if mask&dbfs.AttrMode != 0 && in.Uid != 0 && in.Gid != attr.GID {
+		attr.Mode &^= syscall.S_ISGID
+	}
+	return fs.setAttr(sp, n, mask, attr)
+}
+
 const (
 	xattrCreate  = 1 // as in linux/xattr.h
 	xattrReplace = 2
@@ -79,7 +104,7 @@ const (
 // RemoveXAttr removes one.
 func (fs *FS) RemoveXAttr(cancel <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
 	return fs.editXattrs(header.NodeId, func(m map[string][]byte) error {
-		if _, there := m[name]; !there {
+		if _, there := m[name]; !there && !isACL(name) {
 			return dbfs.ErrNoAttr
 		}
 		delete(m, name)
@@ -103,9 +128,12 @@ func (fs *FS) editXattrs(ino uint64, edit func(map[string][]byte) error) fuse.St
 	return fs.status(fs.setAttr(sp, n, dbfs.AttrXattrs, dbfs.Attr{Xattrs: m}))
 }
 
-// storable reports whether attributes of that name are kept. POSIX ACLs are not: they would
+// storable reports whether attributes of that name are kept. POSIX ACLs are not where they would
 // be shown but not obeyed.
-func storable(name string) bool {
+func (fs *FS) storable(name string) bool {
+	if name == aclAccess || name == aclDefault {
+		return fs.cfg.ACL
+	}
 	for _, prefix := range []string{"user.", "trusted.", "security."} {
 		if strings.HasPrefix(name, prefix) {
 			return true

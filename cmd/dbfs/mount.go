@@ -42,7 +42,7 @@ type mountFlags struct {
 	server             string
 	allowOther, ro     bool
 	owner              ownerFlag
-	indexAll           bool
+	acl, indexAll      bool
 	nonempty           bool
 	guard              bool
 	budget             daemon.Budget
@@ -85,6 +85,7 @@ func mountCommand(t *tool) *cobra.Command {
 		flags.owner = "preserve"
 	}
 	f.Var(&flags.owner, "owner", "whose files are: self shows all as yours, preserve keeps and syncs their owners and groups")
+	f.BoolVar(&flags.acl, "acl", false, "keep and obey POSIX ACLs: setfacl, getfacl; goes with --owner preserve")
 	f.BoolVar(&flags.indexAll, "index-all", false, "download small files so that they can be searched")
 	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
 	f.BoolVar(&flags.guard, "guard", true, "hold mass deletes and overwrites, here and by other devices, until you decide: dbfs held")
@@ -213,7 +214,7 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 	s := daemon.Settings{
 		Profile: t.profile, Socket: t.socketPath(), Source: mountSource(t.profile),
 		CacheSize: int64(flags.cacheSize), UnsentSize: int64(flags.unsent), MinFree: int64(flags.minFree),
-		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owner == "preserve", IndexAll: flags.indexAll,
+		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owner == "preserve", ACL: flags.acl, IndexAll: flags.indexAll,
 		Version: thisVersion(),
 	}
 	if s.Guard, s.NoGuard = flags.budget, !flags.guard; flags.guard {

@@ -60,6 +60,7 @@ type Settings struct {
 
 	AllowOther bool
 	ReadOnly   bool
+	ACL        bool // obey POSIX ACLs
 	Preserve   bool // keep and show the owners that files have
 	IndexAll   bool // download small files so that they can be searched
 
@@ -145,7 +146,7 @@ func (d *Daemon) build() (err error) {
 	}
 	d.fs = fs.New(fs.Config{
 		Cache: d.cache, KV: d.kv, Inodes: d.inodes, Root: d.me.Root, Clock: time.Now, Log: d.log,
-		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve,
+		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve, ACL: d.set.ACL,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: d.set.Source, Disk: d.set.State,
 		Closed: d.wasRead,
 	})
