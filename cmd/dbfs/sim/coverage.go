@@ -61,7 +61,7 @@ var (
 		{journal.LocalExchange, journal.RemoteWrite, "K"},
 		{journal.LocalExchange, journal.RemoteMove, "D"},
 		{journal.LocalExchange, journal.RemoteSetAttr, "K"},
-		{journal.LocalExchange, journal.RemoteDeleted, "M MN (VM)"},
+		{journal.LocalExchange, journal.RemoteDeleted, "M MN (VM) (D)"}, // D: the place is below the other one by now
 		{journal.LocalExchange, journal.RemoteAncestorDeleted, "V VM"},
 		{journal.LocalExchange, journal.RemoteAncestorMoved, "K"},
 		{journal.LocalExchange, journal.RemoteCycle, "D"},
