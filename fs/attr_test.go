@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache"
 )
 
@@ -288,4 +289,47 @@ func TestStatfs(t *testing.T) {
 	if used := float64(got.Bavail) / float64(want.Bavail); used < 0.9 || used > 1.1 {
 		t.Errorf("%d blocks free, the disk has %d", got.Bavail, want.Bavail)
 	}
+}
+
+func aboutFiles(cfg *Config, _ *cache.Options) {
+	cfg.About = func(_ dbfs.NamespaceID, n dbfs.Node) (map[string]string, error) {
+		if n.Kind != dbfs.KindFile {
+			return nil, nil
+		}
+		return map[string]string{"state": "unsent", "hash": n.Content.ContentID().String()}, nil
+	}
+}
+
+// What dbfs knows of a file can be read as an attribute, and only that.
+func TestVirtualAttributes(t *testing.T) {
+	d := newDrive(t, aboutFiles)
+	d.write("f", "x")
+	d.must(os.Mkdir(d.path("dir"), 0o755))
+	get := func(name, attr string) (string, error) {
+		b := make([]byte, 100)
+		n, err := unix.Getxattr(d.path(name), attr, b)
+		return string(b[:max(0, n)]), err
+	}
+	want := dbfs.HashChunk([]byte("x"))
+	if got, err := get("f", "user.dbfs.hash"); err != nil || got != (dbfs.Content{Size: 1, Chunks: []dbfs.ChunkID{want}}).ContentID().String() {
+		t.Errorf("hash: %q, %v", got, err)
+	}
+	if got, err := get("f", "user.dbfs.state"); err != nil || got != "unsent" {
+		t.Errorf("state: %q, %v", got, err)
+	}
+	for _, name := range []string{"f", "dir"} {
+		_, err := get(name, "user.dbfs.none")
+		wantErrno(t, "get what there is not", err, unix.ENODATA)
+		wantErrno(t, "set", unix.Setxattr(d.path(name), "user.dbfs.state", []byte("local"), 0), unix.EPERM)
+		wantErrno(t, "remove", unix.Removexattr(d.path(name), "user.dbfs.state"), unix.EPERM)
+		if n, err := unix.Listxattr(d.path(name), nil); n != 0 || err != nil {
+			t.Errorf("%s lists %d bytes of attributes, %v", name, n, err)
+		}
+	}
+	f, err := os.Open(d.path("f"))
+	d.must(err)
+	defer f.Close()
+	d.must(os.Remove(d.path("f")))
+	_, err = unix.Fgetxattr(int(f.Fd()), "user.dbfs.state", make([]byte, 10))
+	wantErrno(t, "of what has no name", err, unix.ENODATA)
 }

@@ -15,6 +15,13 @@ import (
 
 // GetXAttr reads one extended attribute.
 func (fs *FS) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	if what, virtual := strings.CutPrefix(name, virtualPrefix); virtual {
+		v, err := fs.about(header.NodeId, what)
+		if err != nil {
+			return 0, fs.status(err)
+		}
+		return answer([]byte(v), dest)
+	}
 	if !fs.storable(name) {
 		return 0, fuse.Status(syscall.EOPNOTSUPP)
 	}
@@ -27,6 +34,33 @@ func (fs *FS) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, name strin
 		return 0, fuse.ENODATA
 	}
 	return answer(v, dest)
+}
+
+// virtualPrefix begins the names of attributes that tell of a file what dbfs knows of it. They are not
+// listed, so that nobody copies them, and cannot be set.
+const virtualPrefix = "user.dbfs."
+
+// about returns a virtual attribute. Of what has no name there is none.
+func (fs *FS) about(ino uint64, what string) (string, error) {
+	sp, n, err := fs.find(ino)
+	if err != nil {
+		return "", err
+	}
+	if n.Deleted || fs.cfg.About == nil {
+		return "", dbfs.ErrNoAttr
+	}
+	if n, err = sp.journal.Node(n.ID); err != nil { // as it is recorded, not as somebody is writing it
+		return "", err
+	}
+	all, err := fs.cfg.About(sp.ns, n)
+	if err != nil {
+		return "", err
+	}
+	v, ok := all[what]
+	if !ok {
+		return "", fmt.Errorf("%s%s: %w", virtualPrefix, what, dbfs.ErrNoAttr)
+	}
+	return v, nil
 }
 
 // ListXAttr lists their names, each ended by a NUL.
@@ -53,6 +87,9 @@ func answer(v, dest []byte) (uint32, fuse.Status) {
 
 // SetXAttr sets one.
 func (fs *FS) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string, data []byte) fuse.Status {
+	if strings.HasPrefix(name, virtualPrefix) {
+		return fuse.EPERM
+	}
 	if !fs.storable(name) {
 		return fuse.Status(syscall.EOPNOTSUPP)
 	}
@@ -103,6 +140,9 @@ const (
 
 // RemoveXAttr removes one.
 func (fs *FS) RemoveXAttr(cancel <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
+	if strings.HasPrefix(name, virtualPrefix) {
+		return fuse.EPERM
+	}
 	return fs.editXattrs(header.NodeId, func(m map[string][]byte) error {
 		if _, there := m[name]; !there && !isACL(name) {
 			return dbfs.ErrNoAttr
@@ -131,6 +171,9 @@ func (fs *FS) editXattrs(ino uint64, edit func(map[string][]byte) error) fuse.St
 // storable reports whether attributes of that name are kept. POSIX ACLs are not where they would
 // be shown but not obeyed.
 func (fs *FS) storable(name string) bool {
+	if strings.HasPrefix(name, virtualPrefix) {
+		return false
+	}
 	if name == aclAccess || name == aclDefault {
 		return fs.cfg.ACL
 	}
