@@ -164,7 +164,22 @@ type FileStatus struct {
 	Residency  Residency `json:"residency"`
 	LocalBytes int64     `json:"local_bytes"`
 	Reason     string    `json:"reason,omitempty"` // why it is not up to date, in a sentence
+
+	// Of a file; programs read the same in the extended attributes user.dbfs.state, .pinned and .hash.
+	State  FileState    `json:"state,omitempty"`
+	Pinned bool         `json:"pinned,omitempty"` // it is to be on this device
+	Hash   dbfs.ChunkID `json:"hash,omitzero"`    // of its content, as the journal has it
 }
+
+// A FileState says in one word where a file's bytes are.
+type FileState string
+
+const (
+	StateUnsent  FileState = "unsent" // here, and changed since the server has taken it
+	StateLocal   FileState = "local"
+	StatePartial FileState = "partial"
+	StateOnline  FileState = "online-only"
+)
 
 // ListRequest asks for what is in a directory, in order of name.
 type ListRequest struct {

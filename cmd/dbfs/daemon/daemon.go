@@ -148,7 +148,7 @@ func (d *Daemon) build() (err error) {
 		Cache: d.cache, KV: d.kv, Inodes: d.inodes, Root: d.me.Root, Clock: time.Now, Log: d.log,
 		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve, ACL: d.set.ACL,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: d.set.Source, Disk: d.set.State,
-		Closed: d.wasRead,
+		Closed: d.wasRead, About: d.about,
 	})
 	d.syncer = syncer.New(syncer.Config{
 		Meta: d.link.meta, Notifier: d.link.notifier, Chunks: d.link.chunks, Device: d.me.Device,

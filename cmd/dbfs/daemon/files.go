@@ -46,7 +46,39 @@ func (d *Daemon) fileStatus(sp *space, n dbfs.Node, path string) (*control.FileS
 	default:
 		st.Residency = control.Partial
 	}
+	st.State, st.Pinned, st.Hash = stateOf(st), pinned, n.Content.ContentID()
 	return st, nil
+}
+
+func stateOf(st *control.FileStatus) control.FileState {
+	switch st.Sync {
+	case control.Pending, control.Uploading, control.Held:
+		return control.StateUnsent
+	}
+	switch st.Residency {
+	case control.OnlineOnly:
+		return control.StateOnline
+	case control.Partial:
+		return control.StatePartial
+	}
+	return control.StateLocal
+}
+
+// about tells the file system what the virtual attributes of a file say.
+func (d *Daemon) about(ns dbfs.NamespaceID, n dbfs.Node) (map[string]string, error) {
+	sp := d.space(ns)
+	if sp == nil || n.Kind != dbfs.KindFile {
+		return nil, nil
+	}
+	st, err := d.fileStatus(sp, n, "")
+	if err != nil {
+		return nil, err
+	}
+	pinned := "no"
+	if st.Pinned {
+		pinned = "yes"
+	}
+	return map[string]string{"state": string(st.State), "pinned": pinned, "hash": st.Hash.String(), "sync": string(st.Sync)}, nil
 }
 
 func (d *Daemon) syncWord(sp *space, n dbfs.Node, st *control.FileStatus) {
