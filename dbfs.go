@@ -50,8 +50,17 @@ type Namespace struct {
 	Name   string      `json:"name"`
 	Root   bool        `json:"root,omitempty"` // the account's own, shown at the top of its mounts
 	Role   Role        `json:"role"`
+	Names  NameRule    `json:"names"`  // fixed when it is made; a server that does not say has exact ones
 	Cursor Cursor      `json:"cursor"` // the log's end when this was read
 }
+
+// A NameRule says which names are one in a directory. Package names has the rules.
+type NameRule uint8
+
+const (
+	NamesExact    NameRule = iota // those of the same bytes
+	NamesPortable                 // those that differ in case or composition only; what Windows refuses is refused
+)
 
 // A Kind is what a node is.
 type Kind uint8
@@ -187,6 +196,7 @@ var (
 	kindWords = []string{KindFile: "file", KindDir: "dir", KindSymlink: "symlink", KindMount: "mount", KindLink: "link",
 		KindFifo: "fifo", KindSocket: "socket", KindCharDev: "chardev", KindBlockDev: "blockdev"}
 	roleWords = []string{RoleNone: "none", RoleRead: "read", RoleWrite: "write", RoleAdmin: "admin"}
+	nameWords = []string{NamesExact: "exact", NamesPortable: "portable"}
 )
 
 func (k Kind) String() string               { return word(kindWords, int(k)) }
@@ -202,6 +212,14 @@ func (r Role) MarshalText() ([]byte, error) { return markWord(roleWords, int(r))
 func (r *Role) UnmarshalText(b []byte) error {
 	i, err := findWord("role", roleWords, b)
 	*r = Role(i)
+	return err
+}
+
+func (r NameRule) String() string               { return word(nameWords, int(r)) }
+func (r NameRule) MarshalText() ([]byte, error) { return markWord(nameWords, int(r)) }
+func (r *NameRule) UnmarshalText(b []byte) error {
+	i, err := findWord("rule of names", nameWords, b)
+	*r = NameRule(i)
 	return err
 }
 

@@ -24,18 +24,21 @@ var layers = map[string][]string{
 	// 0, too: switches by which tests break things; nothing in a program built as usual
 	"fault": {},
 
+	// 0, too: the rules of names, which both ends go by; Unicode's tables
+	"names": {"."},
+
 	// 1: each knows only the nouns
-	"cache":      {".", "fault"},
-	"journal":    {".", "fault"},
+	"cache":      {".", "fault", "names"},
+	"journal":    {".", "fault", "names"},
 	"index":      {"."},
 	"remote":     {".", "fault"},
 	"remote/s3":  {"."},
 	"remote/dir": {"."},
 
 	// 2: kernel and local, local and network, the other end
-	"fs":            {".", "fault", "cache", "journal"},
+	"fs":            {".", "fault", "names", "cache", "journal"},
 	"remote/syncer": {".", "fault", "cache", "journal"},
-	"remote/server": {".", "fault", "remote"},
+	"remote/server": {".", "fault", "names", "remote"},
 
 	// engines under the server
 	"remote/server/badgerdb": {".", "fault", "remote/server"},
@@ -44,13 +47,13 @@ var layers = map[string][]string{
 	"cmd/dbfs/control": {"."},
 	"cmd/dbfs/host":    {".", "remote/s3", "remote/dir", "remote/server", "remote/server/badgerdb", "cmd/dbfs/control"},
 	"cmd/dbfs/daemon":  {".", "cache", "journal", "index", "remote", "fs", "remote/syncer", "cmd/dbfs/control", "cmd/dbfs/host"},
-	"cmd/dbfs/sim":     {".", "fault", "cache", "journal", "remote", "remote/syncer", "remote/server"},
+	"cmd/dbfs/sim":     {".", "fault", "names", "cache", "journal", "remote", "remote/syncer", "remote/server"},
 	"cmd/dbfs":         {".", "remote", "cmd/dbfs/control", "cmd/dbfs/host", "cmd/dbfs/daemon", "cmd/dbfs/sim"},
 
 	// suites and fakes; only tests import them
 	"cache/kvtest":                 {"."},
 	"remote/chunktest":             {"."},
-	"remote/metatest":              {".", "remote"},
+	"remote/metatest":              {".", "names", "remote"},
 	"remote/server/memstore":       {".", "remote/server"},
 	"remote/server/storetest":      {".", "remote/server"},
 	"cmd/dbfs/control/controltest": {".", "cmd/dbfs/control"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/names"
 )
 
 // Tree is one namespace as the server said it is, up to a cursor: every node it named,
@@ -19,18 +20,24 @@ import (
 //	u/<ns>                     version 1, u32 gen, u32 epoch, u64 cursor
 //	r/<ns><gen><node>          node record, with its inode number
 //	d/<ns><gen><parent><name>  node id
+//	k/<ns><gen><parent><key>   node id, where names are portable; the key of the name, NUL, the name
 //	i/<ino u64>                ns, node
 //	I                          u64, first inode number not yet given away
+//
+// The d rows are what counts: exact names never fall together unless the server says so. A k
+// row only leads to one. Another version of Unicode makes other keys of the same names, so that
+// a row may be missing or left over; then another spelling is not found here, and nothing is lost.
 //
 // A tree that has to be listed (the first time, or after its log was lost) is built under
 // the next gen while the old one goes on being read; the swap is one write of u/.
 type Tree struct {
-	ns  dbfs.NamespaceID
-	gen uint32 // as Load found it
+	ns   dbfs.NamespaceID
+	rule dbfs.NameRule
+	gen  uint32 // as Load found it
 }
 
 // NewTree returns the tree of a namespace. Load it before use.
-func NewTree(ns dbfs.NamespaceID) *Tree { return &Tree{ns: ns} }
+func NewTree(ns dbfs.NamespaceID, rule dbfs.NameRule) *Tree { return &Tree{ns: ns, rule: rule} }
 
 // Load reads which generation is shown and returns the cursor it stands at: the zero one
 // as long as the tree has never been listed to its end.
@@ -80,7 +87,7 @@ func (t *Tree) node(txn dbfs.Txn, gen uint32, id dbfs.NodeID) (dbfs.Node, error)
 	return n, nil
 }
 
-// Child returns the node of that name in a directory, or ErrNotExist.
+// Child returns the node of exactly that name in a directory, or ErrNotExist.
 func (t *Tree) Child(txn dbfs.Txn, parent dbfs.NodeID, name string) (dbfs.NodeID, error) {
 	return t.child(txn, t.gen, parent, name)
 }
@@ -111,6 +118,42 @@ func (t *Tree) Children(txn dbfs.Txn, parent dbfs.NodeID, after string, fn func(
 		return fn(string(k[len(prefix):]), id)
 	})
 	return errors.Join(bad, err)
+}
+
+// Alike calls fn with the names in a directory that are one with a name, itself too, in order
+// of their bytes, until it returns false. Of exact names there is at most the name itself.
+func (t *Tree) Alike(txn dbfs.Txn, parent dbfs.NodeID, name string, fn func(name string, id dbfs.NodeID) bool) error {
+	if t.rule == dbfs.NamesExact {
+		id, err := t.Child(txn, parent, name)
+		if err == nil {
+			fn(name, id)
+		}
+		return ignoreMissing(err)
+	}
+	prefix := t.likeKey(t.gen, parent, names.Key(t.rule, name), "")
+	var alike []string
+	err := txn.Scan(prefix, nil, func(k, _ []byte) bool {
+		alike = append(alike, string(k[len(prefix):]))
+		return true
+	})
+	for _, name := range alike {
+		if err != nil {
+			break
+		}
+		var id dbfs.NodeID
+		if id, err = t.Child(txn, parent, name); err == nil && !fn(name, id) {
+			break
+		}
+		err = ignoreMissing(err)
+	}
+	return err
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, dbfs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // Nodes calls fn with every node of the tree, deleted ones too, in order of id, after the
@@ -195,6 +238,11 @@ func (t *Tree) putName(txn dbfs.Txn, gen uint32, n dbfs.Node) error {
 	if n.Deleted || n.IsRoot() {
 		return nil
 	}
+	if t.rule != dbfs.NamesExact {
+		if err := txn.Set(t.likeKey(gen, n.Parent, names.Key(t.rule, n.Name), n.Name), n.ID[:]); err != nil {
+			return err
+		}
+	}
 	return txn.Set(t.nameKey(gen, n.Parent, n.Name), n.ID[:])
 }
 
@@ -207,6 +255,11 @@ func (t *Tree) dropName(txn dbfs.Txn, gen uint32, old dbfs.Node) error {
 	}
 	if err != nil {
 		return err
+	}
+	if t.rule != dbfs.NamesExact {
+		if err := txn.Delete(t.likeKey(gen, old.Parent, names.Key(t.rule, old.Name), old.Name)); err != nil {
+			return err
+		}
 	}
 	return txn.Delete(t.nameKey(gen, old.Parent, old.Name))
 }
@@ -235,7 +288,7 @@ func (t *Tree) Bind(txn dbfs.Txn, ino uint64, id dbfs.NodeID) error {
 func (t *Tree) ClearOthers(txn dbfs.Txn, limit int) (bool, error) {
 	var keys [][]byte
 	shown := binary.BigEndian.AppendUint32(nil, t.gen)
-	for _, kind := range []byte{'r', 'd'} {
+	for _, kind := range []byte{'r', 'd', 'k'} {
 		prefix, start := t.key(kind), []byte(nil)
 		for more := true; more && len(keys) < limit; {
 			more = false
@@ -274,6 +327,10 @@ func (t *Tree) nodeKey(gen uint32, id dbfs.NodeID) []byte {
 
 func (t *Tree) nameKey(gen uint32, parent dbfs.NodeID, name string) []byte {
 	return append(append(t.genKey('d', gen), parent[:]...), name...)
+}
+
+func (t *Tree) likeKey(gen uint32, parent dbfs.NodeID, key, name string) []byte {
+	return append(append(append(append(t.genKey('k', gen), parent[:]...), key...), 0), name...)
 }
 
 func decodeNodeID(b []byte) (dbfs.NodeID, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -83,7 +84,7 @@ func TestTreePut(t *testing.T) {
 		{"a log read again over a newer listing", []dbfs.Node{at(a, "x", 9), b, at(b, "x", 5), at(b, "y", 6), at(a, "m", 7), at(a, "x", 9)}, "x=1 y=2 "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tree, inos := NewTree(7), new(counter)
+			tree, inos := NewTree(7, dbfs.NamesExact), new(counter)
 			inTree(t, NewMemKV(), func(txn dbfs.Txn) error {
 				for _, n := range c.puts {
 					if err := tree.Put(txn, n, inos.take); err != nil {
@@ -129,7 +130,7 @@ func TestTreeIsWhatTheLogSays(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(byName)) {
 			want += fmt.Sprintf("%s=%d ", name, byName[name])
 		}
-		tree, inos := NewTree(7), new(counter)
+		tree, inos := NewTree(7, dbfs.NamesExact), new(counter)
 		kv := NewMemKV()
 		err := kv.Update(func(txn dbfs.Txn) error {
 			for _, id := range slices.SortedFunc(maps.Keys(now), func(a, b dbfs.NodeID) int { return bytes.Compare(a[:], b[:]) }) {
@@ -168,7 +169,7 @@ func TestTreeIsWhatTheLogSays(t *testing.T) {
 }
 
 func TestTreeInodes(t *testing.T) {
-	tree, inos := NewTree(7), new(counter)
+	tree, inos := NewTree(7, dbfs.NamesExact), new(counter)
 	kv := NewMemKV()
 	numbers, err := OpenInodes(kv)
 	if err != nil {
@@ -209,8 +210,8 @@ func TestTreeInodes(t *testing.T) {
 }
 
 func TestTreeSwap(t *testing.T) {
-	tree, inos := NewTree(7), new(counter)
-	other := NewTree(8)
+	tree, inos := NewTree(7, dbfs.NamesExact), new(counter)
+	other := NewTree(8, dbfs.NamesExact)
 	kv := NewMemKV()
 	inTree(t, kv, func(txn dbfs.Txn) error {
 		return errors.Join(tree.Put(txn, treeNode(1, 0, "a", 1), inos.take), tree.Put(txn, treeNode(2, 0, "b", 2), inos.take),
@@ -264,7 +265,7 @@ func TestTreeSwap(t *testing.T) {
 }
 
 func TestTreeNodes(t *testing.T) {
-	tree, inos := NewTree(7), new(counter)
+	tree, inos := NewTree(7, dbfs.NamesExact), new(counter)
 	inTree(t, NewMemKV(), func(txn dbfs.Txn) error {
 		for i := byte(1); i <= 5; i++ {
 			n := treeNode(i, 0, string('a'+rune(i)), dbfs.JID(i))
@@ -295,7 +296,7 @@ func TestTreeNodes(t *testing.T) {
 
 // Damage is said, and is never taken for absence.
 func TestDamagedTree(t *testing.T) {
-	tree, inos := NewTree(7), new(counter)
+	tree, inos := NewTree(7, dbfs.NamesExact), new(counter)
 	kv := NewMemKV()
 	inTree(t, kv, func(txn dbfs.Txn) error {
 		return errors.Join(tree.Put(txn, treeNode(1, 0, "a", 1), inos.take), tree.SetCursor(txn, dbfs.Cursor{Epoch: 1, JID: 2}))
@@ -386,4 +387,75 @@ func TestTakingMoreInodesThanReserved(t *testing.T) {
 		}
 	}()
 	take()
+}
+
+// Names are found by other spellings, and what a k row says counts only as far as the d rows agree.
+func TestTreeAlike(t *testing.T) {
+	tree, inos := NewTree(7, dbfs.NamesPortable), new(counter)
+	alike := func(txn dbfs.Txn, name string) string {
+		t.Helper()
+		var found []string
+		err := tree.Alike(txn, dbfs.RootNode, name, func(name string, id dbfs.NodeID) bool {
+			found = append(found, fmt.Sprintf("%s=%d", name, id[15]))
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(found, " ")
+	}
+	want := func(txn dbfs.Txn, name, want string) {
+		t.Helper()
+		if got := alike(txn, name); got != want {
+			t.Errorf("alike to %q: %q, want %q", name, got, want)
+		}
+	}
+	kv := NewMemKV()
+	inTree(t, kv, func(txn dbfs.Txn) error {
+		a, b := treeNode(1, 0, "Name", 1), treeNode(2, 0, "NAME", 2) // as tables of the server may have it
+		err := errors.Join(tree.Put(txn, a, inos.take), tree.Put(txn, treeNode(3, 0, "Names", 1), inos.take))
+		want(txn, "name", "Name=1")
+		err = errors.Join(err, tree.Put(txn, b, inos.take))
+		want(txn, "nAME", "NAME=2 Name=1")
+		a.Name, a.Last = "name", 3
+		err = errors.Join(err, tree.Put(txn, a, inos.take))
+		want(txn, "Name", "NAME=2 name=1")
+		b.Deleted, b.Last = true, 4
+		err = errors.Join(err, tree.Put(txn, b, inos.take))
+		want(txn, "NAME", "name=1")
+		want(txn, "other", "")
+		if got := listTree(t, txn, tree, dbfs.RootNode); got != "Names=3 name=1 " {
+			t.Errorf("listed %q", got)
+		}
+		// Rows of other tables: one too many, one too few.
+		err = errors.Join(err, txn.Set(tree.likeKey(0, dbfs.RootNode, "other", "OTHER"), a.ID[:]), txn.Delete(tree.likeKey(0, dbfs.RootNode, "name", "name")))
+		want(txn, "other", "")
+		want(txn, "NAME", "")
+		if id, childErr := tree.Child(txn, dbfs.RootNode, "name"); childErr != nil || id != a.ID {
+			t.Errorf("name leads to %s, %v", id, childErr)
+		}
+		return err
+	})
+	inTree(t, kv, func(txn dbfs.Txn) error {
+		return errors.Join(tree.PutNext(txn, treeNode(5, 0, "Next", 9), inos.take), tree.Swap(txn, dbfs.Cursor{Epoch: 1, JID: 9}))
+	})
+	inTree(t, kv, func(txn dbfs.Txn) error {
+		_, err := tree.Load(txn)
+		want(txn, "NEXT", "Next=5")
+		want(txn, "names", "")
+		clear, clearErr := tree.ClearOthers(txn, 100)
+		if again, _ := tree.ClearOthers(txn, 100); clear || !again {
+			t.Errorf("cleared at once: %v, and then: %v", clear, again)
+		}
+		want(txn, "next", "Next=5")
+		return errors.Join(err, clearErr)
+	})
+	inTree(t, kv, func(txn dbfs.Txn) error {
+		left := 0
+		err := txn.Scan([]byte("k/"), nil, func(k, _ []byte) bool { left++; return true })
+		if left != 1 {
+			t.Errorf("%d rows for spellings, want 1", left)
+		}
+		return err
+	})
 }

@@ -34,6 +34,7 @@ const (
 	NoCycleCheck      Mutant = "no-cycle-check"     // a directory may be moved below itself
 	HintBeforeCommit  Mutant = "hint-before-commit" // who waits is woken before there is anything to see
 	PollBlind         Mutant = "poll-blind"         // who waits hears only of what happens from then on
+	SpellingsApart    Mutant = "spellings-apart"    // two spellings of a portable name are two names
 	UnverifiedShared  Mutant = "unverified-shared"  // what another account uploaded is believed unread
 )
 

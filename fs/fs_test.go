@@ -100,8 +100,13 @@ func needFUSE(t testing.TB) {
 // add shows a namespace that has been listed and is empty.
 func (d *drive) add(ns dbfs.NamespaceID, rootIno uint64, role dbfs.Role) *journal.Journal {
 	d.t.Helper()
+	return d.addNamed(ns, rootIno, role, dbfs.NamesExact)
+}
+
+func (d *drive) addNamed(ns dbfs.NamespaceID, rootIno uint64, role dbfs.Role, rule dbfs.NameRule) *journal.Journal {
+	d.t.Helper()
 	j, err := journal.Open(journal.Config{
-		NS: ns, KV: d.kv, Tree: cache.NewTree(ns), Device: 1, Name: "here", Inodes: d.inodes.Reserve, RootIno: rootIno,
+		NS: ns, KV: d.kv, Tree: cache.NewTree(ns, rule), Names: rule, Device: 1, Name: "here", Inodes: d.inodes.Reserve, RootIno: rootIno,
 		Clock: time.Now, Observe: func(cs []journal.Change) { d.fs.Changed(ns, cs) },
 		Unpin: func(refs []dbfs.ChunkRef) { d.cache.Unpin(refs) },
 		Log:   slog.New(d.requests),

@@ -361,7 +361,7 @@ func (d *drive) remount() {
 	d.unmount()
 	d.fs = New(d.fs.cfg)
 	j, err := journal.Open(journal.Config{
-		NS: rootNS, KV: d.kv, Tree: cache.NewTree(rootNS), Device: 1, Name: "here", Inodes: d.inodes.Reserve, RootIno: cache.RootInode,
+		NS: rootNS, KV: d.kv, Tree: cache.NewTree(rootNS, dbfs.NamesExact), Device: 1, Name: "here", Inodes: d.inodes.Reserve, RootIno: cache.RootInode,
 		Clock: time.Now, Observe: func(cs []journal.Change) { d.fs.Changed(rootNS, cs) },
 		Unpin: func(refs []dbfs.ChunkRef) { d.cache.Unpin(refs) },
 	})

@@ -29,7 +29,7 @@ func (d *drive) fillable() (*fullKV, *journal.Journal) {
 	d.t.Helper()
 	kv := &fullKV{KV: d.kv}
 	j, err := journal.Open(journal.Config{
-		NS: rootNS, KV: kv, Tree: cache.NewTree(rootNS), Device: 1, Name: "here", Inodes: d.inodes.Reserve, RootIno: cache.RootInode,
+		NS: rootNS, KV: kv, Tree: cache.NewTree(rootNS, dbfs.NamesExact), Device: 1, Name: "here", Inodes: d.inodes.Reserve, RootIno: cache.RootInode,
 		Clock: time.Now, Observe: func(cs []journal.Change) { d.fs.Changed(rootNS, cs) },
 		Unpin: func(refs []dbfs.ChunkRef) { d.cache.Unpin(refs) },
 	})

@@ -134,7 +134,7 @@ func (a *admission) judge(entries []dbfs.Entry) (held []dbfs.Entry, err error) {
 }
 
 func (a *admission) treeOf(txn dbfs.Txn) *snapshot {
-	return &snapshot{txn: txn, tree: a.j.cfg.Tree, view: newView(), rootIno: a.j.st.rootIno}
+	return &snapshot{txn: txn, tree: a.j.cfg.Tree, view: newView(), rootIno: a.j.st.rootIno, rule: a.j.cfg.Names}
 }
 
 // parts returns an entry node by node.
@@ -220,7 +220,7 @@ func (j *Journal) undoing(entries []dbfs.Entry) ([]dbfs.Op, error) {
 	var undo []dbfs.Op
 	done := make(map[dbfs.NodeID]bool)
 	err := j.cfg.KV.View(func(txn dbfs.Txn) error {
-		s := &snapshot{txn: txn, tree: j.cfg.Tree, view: newView(), rootIno: j.st.rootIno}
+		s := &snapshot{txn: txn, tree: j.cfg.Tree, view: newView(), rootIno: j.st.rootIno, rule: j.cfg.Names}
 		var all []dbfs.Entry
 		later := make(map[dbfs.NodeID]dbfs.Node)
 		now := func(id dbfs.NodeID) (dbfs.Node, bool) {

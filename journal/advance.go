@@ -401,7 +401,7 @@ func (j *Journal) overtakes(e *dbfs.Entry) bool {
 	if p.len() == 0 {
 		return false
 	}
-	if _, ok := j.view.names[n.Parent][n.Name]; ok {
+	if j.view.opines(j.cfg.Names, place{n.Parent, n.Name}) {
 		return true
 	}
 	shifted := n.Kind.IsDir() && (e.Type == dbfs.OpMove || e.Type == dbfs.OpRevive || e.Type == dbfs.OpExchange)

@@ -112,7 +112,7 @@ const (
 
 func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 	b := &Batch{}
-	left := leftBehind{nodes: make(map[dbfs.NodeID]bool), places: make(map[place]bool), emptied: make(map[dbfs.NodeID]bool)}
+	left := leftBehind{rule: j.cfg.Names, nodes: make(map[dbfs.NodeID]bool), places: make(map[place]bool), emptied: make(map[dbfs.NodeID]bool)}
 	request, nodes := 0, 0
 	for e := range j.pending.all() {
 		if len(b.edits) == dbfs.MaxBatchOps {
@@ -124,7 +124,7 @@ func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 		}
 		request += requestBytes(&e.op)
 		nodes += j.nodeBytes(&e.op)
-		if len(b.edits) > 0 && (request > maxRequest || nodes > maxNodes) {
+		if len(b.edits) > 0 && (request > maxRequest || nodes > maxNodes || j.apart[e.op.ID]) {
 			break
 		}
 		b.add(e)
@@ -166,8 +166,9 @@ func (j *Journal) nodeBytes(op *dbfs.Op) int {
 
 // leftBehind knows what later edits must not build on.
 type leftBehind struct {
+	rule    dbfs.NameRule
 	nodes   map[dbfs.NodeID]bool
-	places  map[place]bool       // names an edit left behind would take or free
+	places  map[place]bool       // names an edit left behind would take or free, by their keys
 	emptied map[dbfs.NodeID]bool // directories it would take something out of
 	shifted bool                 // it brings a directory to another place
 	revived bool                 // … and so back, with all below it
@@ -178,10 +179,10 @@ func (l *leftBehind) add(e *edit) {
 		l.nodes[id] = true
 	}
 	for _, at := range places(&e.op) {
-		l.places[at] = true
+		l.places[keyed(l.rule, at)] = true
 	}
 	if e.left != (place{}) {
-		l.places[e.left] = true
+		l.places[keyed(l.rule, e.left)] = true
 		l.emptied[e.left.parent] = true
 	}
 	l.shifted = l.shifted || e.shifts()
@@ -198,7 +199,7 @@ func (l *leftBehind) under(e *edit) bool {
 		}
 	}
 	for _, at := range places(&e.op) {
-		if l.nodes[at.parent] || l.places[at] {
+		if l.nodes[at.parent] || l.places[keyed(l.rule, at)] {
 			return true
 		}
 	}
@@ -222,23 +223,26 @@ func (j *Journal) Taken() {
 	}
 }
 
-// Refused notes that the server refused the batch in flight. Its edits stay pending, and no
+// Refused notes that the server refused the batch in flight, and why. Its edits stay pending, and no
 // other batch is made of them before Advance, with what has happened, or Reconcile has
 // changed them so that they fit.
-func (j *Journal) Refused() error { return j.forget(0) }
+func (j *Journal) Refused(why *dbfs.RefusedError) error { return j.forget(0, why) }
 
 // Renumber is Refused for a batch whose number is lower than one that the server has had
 // from this device: this journal was made anew, or is a copy of an older state. Batches go
 // on under far higher numbers; if the server has had those, too, it must be called again.
-func (j *Journal) Renumber() error { return j.forget(1 << 16) }
+func (j *Journal) Renumber() error { return j.forget(1<<16, nil) }
 
 // forget takes the batch in flight back and makes its edits wait to be reconciled. Batches
 // from now on have numbers that are higher by skip, or twice as high.
-func (j *Journal) forget(skip uint64) error {
+func (j *Journal) forget(skip uint64, why *dbfs.RefusedError) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken != nil || j.inflight == nil {
 		return j.broken
+	}
+	if why != nil {
+		j.clash(why)
 	}
 	st := j.st
 	if skip > 0 {

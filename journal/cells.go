@@ -128,7 +128,7 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 		g.prey = g.remotes(s, op.Replace.Node, op.Replace.Base)
 		// It may stand elsewhere because an exchange that was to bring it there is off.
 		v, ok := s.node(op.Replace.Node)
-		if op.Type == dbfs.OpMove && ok && !v.Deleted && !holds(v, place{op.Parent, op.Name}) && !slices.Contains(g.prey, RemoteMove) {
+		if op.Type == dbfs.OpMove && ok && !v.Deleted && s.keyed(place{v.Parent, v.Name}) != s.keyed(place{op.Parent, op.Name}) && !slices.Contains(g.prey, RemoteMove) {
 			g.prey = append(g.prey, RemoteMove)
 		}
 		m, taken := s.child(op.Parent, op.Name)

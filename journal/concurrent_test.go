@@ -17,7 +17,7 @@ func TestManyAtOnce(t *testing.T) {
 	inodes, err := cache.OpenInodes(d.kv)
 	check(t, err)
 	d.j, err = Open(Config{
-		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns), Device: d.meta.Device(), Name: "alice", Inodes: inodes.Reserve, Clock: time.Now,
+		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns, dbfs.NamesExact), Device: d.meta.Device(), Name: "alice", Inodes: inodes.Reserve, Clock: time.Now,
 	})
 	check(t, err)
 	other := newDevice(t, h, 1, d.ns, 1)

@@ -59,6 +59,9 @@ func splitExt(name string) (stem, ext string) {
 	return strings.TrimSuffix(name, ext), ext
 }
 
+// anotherDevice stands for a name of which nothing can be shown.
+const anotherDevice = "another device"
+
 // cleanDevice leaves of a device's name what may stand inside the parentheses of a file name.
 func cleanDevice(device string) string {
 	clean := strings.Map(func(r rune) rune {
@@ -68,7 +71,7 @@ func cleanDevice(device string) string {
 		return r
 	}, device)
 	if clean = strings.TrimSpace(cut(clean, 40)); clean == "" {
-		return "another device"
+		return anotherDevice
 	}
 	return clean
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
+	"github.com/dbfs/dbfs/names"
 )
 
 // The user's edits. Each is checked against the view, recorded in one transaction and laid
@@ -199,7 +200,7 @@ type NewNode struct {
 
 // Create makes a file (empty), directory, symlink, pipe, socket or device.
 func (j *Journal) Create(parent dbfs.NodeID, name string, what NewNode) (dbfs.Node, error) {
-	if err := errors.Join(dbfs.CheckName(name), what.Attr.Check()); err != nil {
+	if err := errors.Join(names.Check(j.cfg.Names, name), what.Attr.Check()); err != nil {
 		return dbfs.Node{}, err
 	}
 	if what.Kind == dbfs.KindSymlink {
@@ -383,7 +384,8 @@ func (ed *editor) setAttrOf(id dbfs.NodeID, mask dbfs.AttrMask, attr dbfs.Attr) 
 }
 
 // Move gives a node another place. What stands there is replaced as rename(2) says, unless
-// noReplace: then it is ErrExist. The node that has the place then is returned: another one
+// noReplace: then it is ErrExist. What is replaced keeps the spelling of its name, a node that
+// is alone there gets the new one. The node that has the place then is returned: another one
 // where a new file has become the next version of an old one. With the inode number, the
 // holds of the new file are then the old one's.
 func (j *Journal) Move(id, parent dbfs.NodeID, name string, noReplace bool) (dbfs.NodeID, error) {
@@ -402,10 +404,17 @@ func (j *Journal) Move(id, parent dbfs.NodeID, name string, noReplace bool) (dbf
 		if n.Kind.IsDir() && below(ed, parent, id) {
 			return fmt.Errorf("move %q: %w", n.Name, dbfs.ErrLoop)
 		}
+		if name != n.Name { // one that it has is good, whoever gave it
+			if err := names.Check(j.cfg.Names, name); err != nil {
+				return err
+			}
+		}
 		m, taken := ed.child(parent, name)
 		switch {
-		case taken && m.ID == id:
+		case taken && m.ID == id && m.Name == name:
 			return nil
+		case taken && m.ID == id:
+			taken = false // by another spelling
 		case taken && noReplace:
 			return fmt.Errorf("move to %q: %w", name, dbfs.ErrExist)
 		case taken && sameFile(n, m):

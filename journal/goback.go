@@ -182,7 +182,7 @@ func (j *Journal) goingBack(lost map[dbfs.ChunkID]bool) (ws writes, err error) {
 				continue
 			}
 			now := stand{mtime: e.op.Attr.MTime, content: *e.op.Content}
-			if names(now.content, lost) {
+			if namesAny(now.content, lost) {
 				if now, err = j.standing(txn, e, had, lost); err != nil {
 					return err
 				}
@@ -198,7 +198,7 @@ func (j *Journal) goingBack(lost map[dbfs.ChunkID]bool) (ws writes, err error) {
 // standing returns what an edit goes back to.
 func (j *Journal) standing(txn dbfs.Txn, e *edit, had map[dbfs.NodeID]stand, lost map[dbfs.ChunkID]bool) (stand, error) {
 	for _, s := range e.stands {
-		if !names(s.content, lost) {
+		if !namesAny(s.content, lost) {
 			return s, nil
 		}
 	}
@@ -235,7 +235,7 @@ func (j *Journal) goBack(e *edit, to stand) (ws writes) {
 	return ws
 }
 
-func names(c dbfs.Content, lost map[dbfs.ChunkID]bool) bool {
+func namesAny(c dbfs.Content, lost map[dbfs.ChunkID]bool) bool {
 	for _, id := range c.Chunks {
 		if lost[id] {
 			return true

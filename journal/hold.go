@@ -184,7 +184,7 @@ type judging struct {
 
 func (g *judging) edits(txn dbfs.Txn) error {
 	j := g.j
-	g.tree = &snapshot{txn: txn, tree: j.cfg.Tree, view: newView(), rootIno: j.st.rootIno}
+	g.tree = &snapshot{txn: txn, tree: j.cfg.Tree, view: newView(), rootIno: j.st.rootIno, rule: j.cfg.Names}
 	view := j.snapshot(txn)
 	for e := range j.pending.all() {
 		if e.judged {

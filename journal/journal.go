@@ -29,6 +29,7 @@ type Tree interface {
 	SetCursor(txn dbfs.Txn, c dbfs.Cursor) error
 	Node(txn dbfs.Txn, id dbfs.NodeID) (dbfs.Node, error)
 	Child(txn dbfs.Txn, parent dbfs.NodeID, name string) (dbfs.NodeID, error)
+	Alike(txn dbfs.Txn, parent dbfs.NodeID, name string, fn func(name string, id dbfs.NodeID) bool) error
 	Children(txn dbfs.Txn, parent dbfs.NodeID, after string, fn func(name string, id dbfs.NodeID) bool) error
 	Nodes(txn dbfs.Txn, after dbfs.NodeID, fn func(dbfs.Node) bool) error
 	Put(txn dbfs.Txn, n dbfs.Node, newIno func() uint64) error
@@ -41,7 +42,7 @@ type Tree interface {
 	ClearOthers(txn dbfs.Txn, limit int) (bool, error)
 }
 
-// Config is what a Journal is made of. All fields but NewID, Guard, HoldID, Observe, Unpin, Trace
+// Config is what a Journal is made of. All fields but Names, NewID, Guard, HoldID, Observe, Unpin, Trace
 // and Log are needed.
 type Config struct {
 	NS     dbfs.NamespaceID
@@ -49,6 +50,7 @@ type Config struct {
 	Tree   Tree
 	Device dbfs.DeviceID
 	Name   string // of this device, as conflicted copies show it
+	Names  dbfs.NameRule
 
 	// Inodes sets n inode numbers aside; see cache.Inodes.Reserve.
 	Inodes  func(n int) (take func() uint64, err error)
@@ -100,6 +102,8 @@ type Journal struct {
 	notices   []Notice             // lasting ones, oldest first
 	refusals  map[dbfs.NodeID]int  // how often the server has refused a batch that deleted that tree
 	shifted   map[dbfs.NodeID]bool // directories that others have moved since the last reconciling; only for Trace
+	clashes   map[place]string     // by place: the other name that it is taken by, as the server said
+	apart     map[dbfs.OpID]bool   // edits that begin a batch, since they were refused for another of theirs
 	moved     chan struct{}        // closed and replaced when pending, inflight or cursor change
 	holds     []*Hold              // oldest first
 	out, in   *guard               // of what is sent and of what the log brings; nil: nothing is held
@@ -120,7 +124,7 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, sets: 1, fading: make(map[dbfs.ChunkID]int), open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), moved: make(chan struct{})}
+	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, sets: 1, fading: make(map[dbfs.ChunkID]int), open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), clashes: make(map[place]string), apart: make(map[dbfs.OpID]bool), moved: make(chan struct{})}
 	if cfg.Guard != nil {
 		j.out, j.in = newGuard(*cfg.Guard), newGuard(*cfg.Guard)
 	}
@@ -262,6 +266,9 @@ func (j *Journal) reload() {
 // Close waits for readers and editors. The database belongs to the caller.
 func (j *Journal) Close() { j.mu.Lock(); defer j.mu.Unlock() }
 
+// Rule returns how names are told apart.
+func (j *Journal) Rule() dbfs.NameRule { return j.cfg.Names }
+
 // NS returns the namespace.
 func (j *Journal) NS() dbfs.NamespaceID { return j.cfg.NS }
 
@@ -362,7 +369,7 @@ func (j *Journal) hasMoved() {
 }
 
 func (j *Journal) snapshot(txn dbfs.Txn) *snapshot {
-	return &snapshot{txn: txn, tree: j.cfg.Tree, view: j.view, rootIno: j.st.rootIno}
+	return &snapshot{txn: txn, tree: j.cfg.Tree, view: j.view, rootIno: j.st.rootIno, rule: j.cfg.Names, clashes: j.clashes}
 }
 
 // read runs fn over a snapshot of the view.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/names"
 )
 
 // Hard links. A file is one node, with one content and one set of attributes, and each name that
@@ -17,7 +18,7 @@ import (
 
 // Link gives a file, or anything that is no directory, one more name, and returns it.
 func (j *Journal) Link(id, parent dbfs.NodeID, name string) (dbfs.Node, error) {
-	if err := dbfs.CheckName(name); err != nil {
+	if err := names.Check(j.cfg.Names, name); err != nil {
 		return dbfs.Node{}, err
 	}
 	var linked dbfs.Node

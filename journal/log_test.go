@@ -159,7 +159,7 @@ func (d *device) set(key string, value []byte) {
 
 func (d *device) tryOpen() error {
 	_, err := Open(Config{
-		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns), Device: d.meta.Device(), Name: d.name,
+		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns, dbfs.NamesExact), Device: d.meta.Device(), Name: d.name,
 		Inodes:  func(n int) (func() uint64, error) { return func() uint64 { return 1 << 40 }, nil },
 		RootIno: 1, Clock: time.Now,
 	})
@@ -169,7 +169,7 @@ func (d *device) tryOpen() error {
 // A full disk refuses edits, and shows everything as it was, again and again.
 func TestDiskFull(t *testing.T) {
 	d := filled(t)
-	check(t, d.j.Refused())
+	check(t, d.j.Refused(nil))
 	before := d.show(true)
 	d.kv.left = 0
 	n := d.at("f")
@@ -224,7 +224,7 @@ func TestDiskGone(t *testing.T) {
 	_, batch := d.j.Batch(always)
 	for name, err := range map[string]error{
 		"lookup": look, "list": list, "batch": batch, "create": second(d.j.Create(dbfs.RootNode, "new", file)),
-		"advance": d.j.Advance(nil, dbfs.Cursor{Epoch: 1, JID: 100}), "refused": d.j.Refused(),
+		"advance": d.j.Advance(nil, dbfs.Cursor{Epoch: 1, JID: 100}), "refused": d.j.Refused(nil),
 	} {
 		if !errors.Is(err, errDisk) || errors.Is(err, dbfs.ErrNotExist) {
 			t.Errorf("%s: %v, want the disk's error", name, err)
@@ -278,7 +278,7 @@ func FuzzLogRecords(f *testing.F) {
 			}
 			// What is accepted can be laid over any view.
 			check(t, cache.NewMemKV().View(func(txn dbfs.Txn) error {
-				s := &snapshot{txn: txn, tree: cache.NewTree(1), view: newView()}
+				s := &snapshot{txn: txn, tree: cache.NewTree(1, dbfs.NamesExact), view: newView()}
 				s.lay(e)
 				return nil
 			}))

@@ -56,7 +56,7 @@ func (j *Journal) reconcileIfDue(l *looks) error {
 // env is what resolve needs of this journal.
 func (j *Journal) env(all *pending) env {
 	return env{
-		device:    j.cfg.Name,
+		device:    deviceFor(j.cfg.Names, j.cfg.Name),
 		newNode:   j.cfg.NewID,
 		mentioned: func(id dbfs.NodeID) bool { return len(all.byNode[id]) > 0 },
 		seen:      j.cursor.JID,

@@ -183,7 +183,7 @@ type cell struct {
 func onGround(t *testing.T, fn func(*ground)) {
 	t.Helper()
 	check(t, cache.NewMemKV().Update(func(txn dbfs.Txn) error {
-		g := &ground{t: t, tree: cache.NewTree(1), txn: txn}
+		g := &ground{t: t, tree: cache.NewTree(1, dbfs.NamesExact), txn: txn}
 		g.create("d", "", "d", dbfs.KindDir, 0)
 		g.create("f", "d", "f", dbfs.KindFile, 1)
 		g.create("e", "", "e", dbfs.KindDir, 0)

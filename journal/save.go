@@ -64,7 +64,7 @@ func (ed *editor) lateDelete(at place) *edit {
 				return e
 			}
 			return nil
-		case slices.Contains(places(&e.op), at):
+		case slices.ContainsFunc(places(&e.op), func(other place) bool { return ed.keyed(other) == ed.keyed(at) }):
 			return nil
 		}
 	}

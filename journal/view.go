@@ -13,17 +13,21 @@ import (
 type view struct {
 	nodes map[dbfs.NodeID]dbfs.Node
 	names map[dbfs.NodeID]map[string]dbfs.NodeID // by parent; nobody: a name that was left
+	alike map[place][]string                     // where names are portable: those in names, by their key, in order
 }
 
 // nobody stands in names for a name that no longer leads anywhere. The root is nobody's child.
 var nobody = dbfs.RootNode
 
 func newView() *view {
-	return &view{make(map[dbfs.NodeID]dbfs.Node), make(map[dbfs.NodeID]map[string]dbfs.NodeID)}
+	return &view{make(map[dbfs.NodeID]dbfs.Node), make(map[dbfs.NodeID]map[string]dbfs.NodeID), make(map[place][]string)}
 }
 
 func (v *view) clone() *view {
-	c := &view{maps.Clone(v.nodes), make(map[dbfs.NodeID]map[string]dbfs.NodeID, len(v.names))}
+	c := &view{maps.Clone(v.nodes), make(map[dbfs.NodeID]map[string]dbfs.NodeID, len(v.names)), make(map[place][]string, len(v.alike))}
+	for at, names := range v.alike {
+		c.alike[at] = slices.Clone(names)
+	}
 	for parent, names := range v.names {
 		c.names[parent] = maps.Clone(names)
 	}
@@ -37,6 +41,8 @@ type snapshot struct {
 	tree    Tree
 	view    *view
 	rootIno uint64
+	rule    dbfs.NameRule
+	clashes map[place]string          // see Journal
 	dirs    map[dbfs.NodeID]dbfs.Node // nil, or the tree's directories as far as they have been read
 	err     error
 }
@@ -76,8 +82,17 @@ func (s *snapshot) treeNode(id dbfs.NodeID) (dbfs.Node, bool) {
 	return n, true
 }
 
-// child returns the node that a name leads to.
+// child returns the node that a name leads to, by that spelling or another one.
 func (s *snapshot) child(parent dbfs.NodeID, name string) (dbfs.Node, bool) {
+	n, ok := s.exactly(parent, name)
+	if !ok && (s.rule != dbfs.NamesExact || len(s.clashes) > 0) {
+		n, ok = s.otherwise(parent, name)
+	}
+	return n, ok
+}
+
+// exactly returns the node that has a name.
+func (s *snapshot) exactly(parent dbfs.NodeID, name string) (dbfs.Node, bool) {
 	id, ok := s.view.names[parent][name]
 	if !ok {
 		if id, ok = s.treeChild(parent, name); !ok {
@@ -309,10 +324,12 @@ func (s *snapshot) putName(at place, id dbfs.NodeID) {
 		s.view.names[at.parent] = m
 	}
 	m[at.name] = id
+	s.likeName(at)
 }
 
 func (s *snapshot) dropName(at place) {
 	delete(s.view.names[at.parent], at.name)
+	s.unlikeName(at)
 	if len(s.view.names[at.parent]) == 0 {
 		delete(s.view.names, at.parent)
 	}

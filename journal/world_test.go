@@ -175,7 +175,7 @@ func newHost(t testing.TB) *host {
 
 // namespace makes an empty one.
 func (h *host) namespace(t testing.TB) dbfs.NamespaceID {
-	ns, err := h.sessions[0].CreateNamespace(t.Context(), "shared")
+	ns, err := h.sessions[0].CreateNamespace(t.Context(), "shared", dbfs.NamesExact)
 	check(t, err)
 	return ns.ID
 }
@@ -195,6 +195,7 @@ type device struct {
 	reset   bool          // the log has to be listed anew
 	ids     []dbfs.NodeID // to be given away before random ones
 	guard   *Budget       // from the next open on
+	names   dbfs.NameRule // likewise
 
 	noticed []string // what reconciling told, lasting or not
 	changes []Change
@@ -225,7 +226,7 @@ func (d *device) open() {
 	inodes, err := cache.OpenInodes(d.kv)
 	check(d.t, err)
 	d.j, err = Open(Config{
-		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns), Device: d.meta.Device(), Name: d.name,
+		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns, d.names), Names: d.names, Device: d.meta.Device(), Name: d.name,
 		Inodes: inodes.Reserve, Clock: func() time.Time { return worldTime.Add(d.later) }, NewID: d.newID, Guard: d.guard,
 		Observe: func(c []Change) { d.changes = append(d.changes, c...) },
 		Log:     slog.New(&noticeHandler{d}),
@@ -315,7 +316,7 @@ func (d *device) push(ready func(*dbfs.Op) bool, what accident) (sent bool, err 
 		return true, d.j.Advance(entries, dbfs.Cursor{Epoch: at.Epoch, JID: entries[len(entries)-1].JID})
 	case errors.As(err, &refused):
 		d.refused++
-		if err := d.j.Refused(); err != nil {
+		if err := d.j.Refused(refused); err != nil {
 			return true, err
 		}
 		return true, d.afterRefusal(at)

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 
@@ -37,10 +38,13 @@ func (c *Client) Users(ctx context.Context) ([]User, error) {
 	return ask[[]User](ctx, c, http.MethodGet, "/v1/admin/users", nil)
 }
 
-func (c *Client) CreateNamespace(ctx context.Context, name string) (dbfs.Namespace, error) {
-	ns, err := ask[dbfs.Namespace](ctx, c, http.MethodPost, "/v1/namespaces", CreateNamespaceRequest{Name: name})
+func (c *Client) CreateNamespace(ctx context.Context, name string, rule dbfs.NameRule) (dbfs.Namespace, error) {
+	ns, err := ask[dbfs.Namespace](ctx, c, http.MethodPost, "/v1/namespaces", CreateNamespaceRequest{Name: name, Names: rule})
 	if err == nil {
 		err = checkNamespace(&ns)
+	}
+	if err == nil && ns.Names != rule { // an older server reads over what it does not know
+		err = fmt.Errorf("%w: namespace %s was made with %s names: this server knows no others", dbfs.ErrUnsupported, ns.ID, ns.Names)
 	}
 	return ns, err
 }

@@ -29,8 +29,9 @@ type Sharing interface {
 	ResetUser(ctx context.Context, name string) (User, error)
 	Users(ctx context.Context) ([]User, error)
 
-	// CreateNamespace makes a shared namespace that belongs to the account.
-	CreateNamespace(ctx context.Context, name string) (dbfs.Namespace, error)
+	// CreateNamespace makes a shared namespace that belongs to the account. Its rule of names
+	// stays as it is for ever.
+	CreateNamespace(ctx context.Context, name string, rule dbfs.NameRule) (dbfs.Namespace, error)
 
 	// Members lists who may do what in a namespace, for everybody who may read it.
 	// SetMember gives an account, by name, a role in it; RoleNone takes it out. It needs RoleAdmin.
@@ -106,7 +107,8 @@ type (
 	}
 	// CreateNamespaceRequest is POST /v1/namespaces.
 	CreateNamespaceRequest struct {
-		Name string `json:"name"`
+		Name  string        `json:"name"`
+		Names dbfs.NameRule `json:"names"`
 	}
 	// SetMemberRequest is POST /v1/namespaces/{ns}/members.
 	SetMemberRequest struct {

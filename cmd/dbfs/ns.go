@@ -45,14 +45,24 @@ func (d daemonTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func nsCommand(t *tool) *cobra.Command {
-	var showAt string
+	var showAt, names string
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make a namespace that can be shared",
-		Example: "  dbfs ns create team\n  dbfs ns create team --mount /work/team",
+		Long: "Make a namespace that can be shared.\n\n" +
+			"With --names exact, the default, names are told apart as Linux does: by their bytes. With --names portable,\n" +
+			"README and readme are one name, and so are two ways to write an é; what is called one of them is found\n" +
+			"by all, keeps the spelling that it was given, and can get another one by renaming it. Names that Windows\n" +
+			"cannot have are refused: CON, NUL, COM1 and the like, with a dot or a space at the end, with one of\n" +
+			"<>:\"\\|?* or a control character in them. Take it for folders that are used on Windows or macOS, too.\n" +
+			"It stays as it was made: it cannot be changed later.",
+		Example: "  dbfs ns create team\n  dbfs ns create team --mount /work/team\n  dbfs ns create photos --names portable",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return t.nsCreate(cmd.Context(), args[0], showAt) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.nsCreate(cmd.Context(), args[0], names, showAt)
+		},
 	}
 	create.Flags().StringVar(&showAt, "mount", "", "also show it at this place in the drive")
+	create.Flags().StringVar(&names, "names", dbfs.NamesExact.String(), "how names are told apart, for ever: exact or portable")
 	ls := &cobra.Command{
 		Use: "ls", Short: "List the namespaces that you may read", Example: "  dbfs ns ls",
 		Args: cobra.NoArgs,
@@ -135,7 +145,11 @@ func (t *tool) namespace(ctx context.Context, name string) (remote.Sharing, dbfs
 	return nil, dbfs.Namespace{}, control.WithHint(control.Errorf(dbfs.ErrInvalid, "%d namespaces are called %q", len(found), name), "use the id that dbfs ns ls shows")
 }
 
-func (t *tool) nsCreate(ctx context.Context, name, showAt string) error {
+func (t *tool) nsCreate(ctx context.Context, name, names, showAt string) error {
+	var rule dbfs.NameRule
+	if err := rule.UnmarshalText([]byte(names)); err != nil {
+		return control.Errorf(control.ErrUsage, "--names %q: it is exact or portable", names)
+	}
 	client, err := t.server()
 	if err != nil {
 		return err
@@ -146,7 +160,7 @@ func (t *tool) nsCreate(ctx context.Context, name, showAt string) error {
 			return err
 		}
 	}
-	ns, err := client.CreateNamespace(ctx, name)
+	ns, err := client.CreateNamespace(ctx, name, rule)
 	if err != nil {
 		return err
 	}
@@ -185,7 +199,7 @@ func (t *tool) nsList(ctx context.Context) error {
 		if ns.Root {
 			kind = "own"
 		}
-		tab.add(ns.ID.String(), ns.Role.String(), kind, t.name(ns.Name))
+		tab.add(ns.ID.String(), ns.Role.String(), kind, ns.Names.String(), t.name(ns.Name))
 	}
 	tab.write(t.out)
 	return nil

@@ -110,10 +110,10 @@ func TestAccountsAndNamespaces(t *testing.T) {
 	s.has(t, "admin  admin\n", "admin", "user", "ls", "--profile", "root")
 
 	team := strings.Fields(s.do(t, "ns", "create", "team", "--mount", "/team", "--profile", "root"))[0]
-	s.has(t, team+"  admin  shared  team", "ns", "ls", "--profile", "root")
+	s.has(t, team+"  admin  shared  exact  team", "ns", "ls", "--profile", "root")
 	s.has(t, "no such file", "ns", "members", "team", "--profile", "bob")
 	s.want(t, "", "ns", "share", "team", "bob", "write", "--profile", "root")
-	s.has(t, team+"  write  shared  team", "ns", "ls", "--profile", "bob")
+	s.has(t, team+"  write  shared  exact  team", "ns", "ls", "--profile", "bob")
 	s.has(t, "bob    write\n", "ns", "members", "team", "--profile", "bob")
 	s.want(t, "/team\n", "ns", "mount", team, "--profile", "bob")
 	s.has(t, "already exists", "ns", "mount", "team", "--profile", "bob")
@@ -292,7 +292,7 @@ func TestNamespacesThroughTheDaemon(t *testing.T) {
 		r.Out.Header.Set("Authorization", "Bearer "+saved.Token)
 	}}})
 	s.has(t, "team", "ns", "create", "team")
-	s.has(t, "admin  shared  team", "ns", "ls")
+	s.has(t, "admin  shared  exact  team", "ns", "ls")
 	s.has(t, `"role":"admin"`, "ns", "ls", "--json")
 }
 

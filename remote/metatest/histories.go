@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/names"
 )
 
 // testHistories lets two devices make random edits of a small tree, now and then sending a
@@ -20,11 +21,12 @@ func testHistories(t *testing.T, open func(testing.TB) World) {
 	admin := w.Device(t, "admin")
 	hands := [2]Device{w.Device(t, "admin"), w.Device(t, "admin")}
 	rapid.Check(t, func(rt *rapid.T) {
-		ns, err := admin.CreateNamespace(t.Context(), "history")
+		rule := rapid.SampledFrom([]dbfs.NameRule{dbfs.NamesExact, dbfs.NamesPortable}).Draw(rt, "names")
+		ns, err := admin.CreateNamespace(t.Context(), "history", rule)
 		check(t, err)
 		h := &history{
-			rt: rt, model: &model{nodes: make(map[dbfs.NodeID]dbfs.Node)},
-			reader: &reader{Meta: admin, ns: ns.ID, at: ns.Cursor, nodes: make(map[dbfs.NodeID]dbfs.Node)},
+			rt: rt, model: &model{rule: rule, nodes: make(map[dbfs.NodeID]dbfs.Node)},
+			reader: &reader{Meta: admin, ns: ns.ID, rule: rule, at: ns.Cursor, nodes: make(map[dbfs.NodeID]dbfs.Node)},
 		}
 		for i, d := range hands {
 			h.pens[i] = newPen(t, w, d, ns.ID)
@@ -158,10 +160,7 @@ func summary(n dbfs.Node) string {
 	return fmt.Sprintf("%s %q under %s, %s, %+v, last %d, deleted %t", n.ID, n.Name, n.Parent, n.Kind, n.Revs, n.Last, n.Deleted)
 }
 
-var (
-	someNodes = []string{"1", "2", "3", "4", "5", "6"}
-	someNames = []string{"a", "b", "c"}
-)
+var someNodes = []string{"1", "2", "3", "4", "5", "6"}
 
 // op draws an edit that makes sense more often than not.
 func (h *history) op(rt *rapid.T) dbfs.Op {
@@ -233,6 +232,7 @@ func (h *history) base(rt *rapid.T, now dbfs.JID) dbfs.JID {
 type reader struct {
 	dbfs.Meta
 	ns    dbfs.NamespaceID
+	rule  dbfs.NameRule
 	at    dbfs.Cursor
 	nodes map[dbfs.NodeID]dbfs.Node
 }
@@ -280,7 +280,7 @@ func (r *reader) check(rt *rapid.T) {
 		if n.Deleted {
 			continue
 		}
-		if s := (slot{n.Parent, n.Name}); taken[s] {
+		if s := (slot{n.Parent, names.Key(r.rule, n.Name)}); taken[s] {
 			rt.Fatalf("two live nodes at %q under %s", n.Name, n.Parent)
 		} else {
 			taken[s] = true

@@ -2,6 +2,7 @@ package metatest
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 )
@@ -9,6 +10,7 @@ import (
 // A model is a namespace kept the simplest way there is: a map of nodes, searched whole for
 // every question. It knows the rules of a commit a second time, to compare.
 type model struct {
+	rule  dbfs.NameRule
 	head  dbfs.JID
 	nodes map[dbfs.NodeID]dbfs.Node // the root is not among them
 }
@@ -238,6 +240,9 @@ func (m *model) displace(op *dbfs.Op, seen func(base, now dbfs.JID) bool) verdic
 
 // place judges where an edit puts its node; allowed may stand there already.
 func (m *model) place(op *dbfs.Op, allowed dbfs.NodeID) verdict {
+	if m.rule == dbfs.NamesPortable && slices.Contains(unportable, op.Name) {
+		return verdict{invalid: true}
+	}
 	if op.Parent != dbfs.RootNode && (!m.live(op.Parent) || m.nodes[op.Parent].Kind != dbfs.KindDir) {
 		return refused(dbfs.RefusedParentGone)
 	}
@@ -262,7 +267,7 @@ func (m *model) inside(id, above dbfs.NodeID) bool {
 
 func (m *model) holder(parent dbfs.NodeID, name string) (dbfs.Node, bool) {
 	for _, n := range m.nodes {
-		if n.Parent == parent && n.Name == name && !n.Deleted {
+		if n.Parent == parent && sameName(m.rule, n.Name, name) && !n.Deleted {
 			return n, true
 		}
 	}

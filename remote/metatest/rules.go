@@ -33,15 +33,18 @@ func plant(p *pen) {
 
 const self = dbfs.SelfRev
 
-// Every rule of a commit: what is taken, what is refused and why, and what is nonsense.
-var rules = []struct {
+// A rule is what becomes of some edits.
+type rule struct {
 	name    string
 	ops     []dbfs.Op
 	entries int          // taken, as so many entries …
 	code    dbfs.Refusal // … or its last edit refused …
 	node    string       // … showing this node
 	err     error        // … or an error
-}{
+}
+
+// Every rule of a commit: what is taken, what is refused and why, and what is nonsense.
+var rules = []rule{
 	{"create file", []dbfs.Op{create("n", "d", "n", content(9, 3))}, 1, "", "", nil},
 	{"create empty file", []dbfs.Op{create("n", "", "n", nil)}, 1, "", "", nil},
 	{"create dir", []dbfs.Op{mkdir("n", "e", "n")}, 1, "", "", nil},
@@ -263,9 +266,14 @@ func attributed(op dbfs.Op, name string, size int) dbfs.Op {
 func testRules(t *testing.T, open func(testing.TB) World) {
 	w := open(t)
 	d := w.Device(t, "admin")
+	tryRules(t, w, d, dbfs.NamesExact, rules)
+	t.Run("portable", func(t *testing.T) { tryRules(t, w, d, dbfs.NamesPortable, portableRules) })
+}
+
+func tryRules(t *testing.T, w World, d Device, how dbfs.NameRule, rules []rule) {
 	for _, rule := range rules {
 		t.Run(rule.name, func(t *testing.T) {
-			ns, err := d.CreateNamespace(t.Context(), "rules")
+			ns, err := d.CreateNamespace(t.Context(), "rules", how)
 			check(t, err)
 			p := newPen(t, w, d, ns.ID)
 			plant(p)

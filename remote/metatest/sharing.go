@@ -20,6 +20,7 @@ func testSharing(t *testing.T, open func(testing.TB) World) {
 		"MountsAreTheServers": mountsAreTheServers,
 		"Leaving":             leaving,
 		"Listing":             listing,
+		"NamesAreSaid":        namesAreSaid,
 	})
 }
 
@@ -126,7 +127,7 @@ func rootsArePrivate(t *testing.T, w World) {
 func roles(t *testing.T, w World) {
 	admin := rootPen(t, w, "admin")
 	ctx := t.Context()
-	ns, err := admin.CreateNamespace(ctx, "team")
+	ns, err := admin.CreateNamespace(ctx, "team", dbfs.NamesExact)
 	check(t, err)
 	bob := rootPen(t, w, "bob")
 	cases := []struct {
@@ -168,7 +169,7 @@ func members(t *testing.T, w World) {
 	w.Device(t, "bob")
 	w.Device(t, "carol")
 	ctx := t.Context()
-	ns, err := admin.CreateNamespace(ctx, "team")
+	ns, err := admin.CreateNamespace(ctx, "team", dbfs.NamesExact)
 	check(t, err)
 	check(t, admin.SetMember(ctx, ns.ID, "bob", dbfs.RoleRead))
 	check(t, admin.SetMember(ctx, ns.ID, "carol", dbfs.RoleWrite))
@@ -188,7 +189,7 @@ func listing(t *testing.T, w World) {
 	admin, bob := w.Device(t, "admin"), w.Device(t, "bob")
 	ctx := t.Context()
 	for _, name := range []string{"zebra", "ant"} {
-		ns, err := admin.CreateNamespace(ctx, name)
+		ns, err := admin.CreateNamespace(ctx, name, dbfs.NamesExact)
 		check(t, err)
 		check(t, admin.SetMember(ctx, ns.ID, "bob", dbfs.RoleRead))
 	}
@@ -204,14 +205,14 @@ func listing(t *testing.T, w World) {
 	if want := []string{"bob:admin", "ant:read", "zebra:read"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	_, err = admin.CreateNamespace(ctx, "a/b")
+	_, err = admin.CreateNamespace(ctx, "a/b", dbfs.NamesExact)
 	wantError(t, err, dbfs.ErrInvalid)
 }
 
 func mounts(t *testing.T, w World) {
 	admin, bob := rootPen(t, w, "admin"), rootPen(t, w, "bob")
 	ctx := t.Context()
-	ns, err := admin.CreateNamespace(ctx, "team")
+	ns, err := admin.CreateNamespace(ctx, "team", dbfs.NamesExact)
 	check(t, err)
 	_, err = bob.Mount(ctx, ns.ID, "/team")
 	wantError(t, err, dbfs.ErrForbidden)
@@ -251,7 +252,7 @@ func mounts(t *testing.T, w World) {
 // mountsAreTheServers: clients may move a mount and set its attributes, nothing else.
 func mountsAreTheServers(t *testing.T, w World) {
 	p := rootPen(t, w, "admin")
-	ns, err := p.CreateNamespace(t.Context(), "team")
+	ns, err := p.CreateNamespace(t.Context(), "team", dbfs.NamesExact)
 	check(t, err)
 	mount, err := p.Mount(t.Context(), ns.ID, "/team")
 	check(t, err)
@@ -284,7 +285,7 @@ func leaving(t *testing.T, w World) {
 		func(ns dbfs.NamespaceID) error { return bob.Leave(ctx, ns) },
 		func(ns dbfs.NamespaceID) error { return admin.SetMember(ctx, ns, "bob", dbfs.RoleNone) },
 	} {
-		ns, err := admin.CreateNamespace(ctx, "team")
+		ns, err := admin.CreateNamespace(ctx, "team", dbfs.NamesExact)
 		check(t, err)
 		check(t, admin.SetMember(ctx, ns.ID, "bob", dbfs.RoleWrite))
 		_, err = bob.Mount(ctx, ns.ID, "/team")

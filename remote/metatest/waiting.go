@@ -138,7 +138,7 @@ func strangers(t *testing.T, w World) {
 
 func losesItsRight(t *testing.T, w World) {
 	p, other := rootPen(t, w, "admin"), rootPen(t, w, "other")
-	ns, err := p.CreateNamespace(t.Context(), "team")
+	ns, err := p.CreateNamespace(t.Context(), "team", dbfs.NamesExact)
 	check(t, err)
 	for _, role := range []dbfs.Role{dbfs.RoleRead, dbfs.RoleWrite, dbfs.RoleNone} {
 		var got <-chan answer
@@ -155,7 +155,7 @@ func losesItsRight(t *testing.T, w World) {
 
 func wokenByAMount(t *testing.T, w World) {
 	p := rootPen(t, w, "admin")
-	ns, err := p.CreateNamespace(t.Context(), "team")
+	ns, err := p.CreateNamespace(t.Context(), "team", dbfs.NamesExact)
 	check(t, err)
 	got := p.asked(long, p.at())
 	wantParked(t, got)

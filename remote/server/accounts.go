@@ -109,7 +109,7 @@ func (s *Server) addAccount(ctx context.Context, name string, admin bool, token 
 		ID: dbfs.AccountID(dbfs.RandomID()), Name: name, Admin: admin, Root: dbfs.NamespaceID(dbfs.RandomID()),
 		Token: hashToken(token), Created: s.now().UTC(),
 	}
-	if err := s.addNamespace(ctx, a.Root, name, a.ID, true); err != nil {
+	if err := s.addNamespace(ctx, a.Root, name, a.ID, true, dbfs.NamesExact); err != nil {
 		return err
 	}
 	if _, err := addRow(ctx, s, TableAccount, "account", accountKey(a.ID), a); err != nil {

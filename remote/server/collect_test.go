@@ -136,7 +136,7 @@ func newYard(ctx context.Context, seed uint64) (*yard, error) {
 	if err != nil {
 		return nil, err
 	}
-	other, err := y.session.CreateNamespace(ctx, "other")
+	other, err := y.session.CreateNamespace(ctx, "other", dbfs.NamesExact)
 	y.spaces = [2]dbfs.NamespaceID{me.Root, other.ID}
 	return y, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
+	"github.com/dbfs/dbfs/names"
 )
 
 // The rules of a commit. Nothing here knows a clock, a network or an engine.
@@ -111,7 +112,7 @@ func repeat(tx ReadTx, last *DeviceState) (outcome, error) {
 
 // judge runs the edits of a batch one after the other.
 func judge(tx Tx, p *proposal, head Head, state *DeviceState) (outcome, error) {
-	j := &judgement{stage: newStage(tx, head.JID, p.now.UnixNano()), p: p}
+	j := &judgement{stage: newStage(tx, head, p.now.UnixNano()), p: p}
 	for i := range p.batch.Ops {
 		err := j.apply(&p.batch.Ops[i])
 		var refused *dbfs.RefusedError
@@ -206,8 +207,8 @@ func (j *judgement) create(op *dbfs.Op) error {
 	} else if n != nil {
 		return j.refuse(dbfs.RefusedIDExists, op.Node)
 	}
-	at := place{op.Parent, nameKey(op.Name)}
-	if err := j.mayStand(op.Node, at); err != nil {
+	at, err := j.mayStand(op)
+	if err != nil {
 		return err
 	}
 	if err := j.mustBeFree(op.Node, at); err != nil {
@@ -253,8 +254,8 @@ func (j *judgement) move(op *dbfs.Op) error {
 	if err != nil {
 		return err
 	}
-	to := place{op.Parent, nameKey(op.Name)}
-	if err := j.mayStand(op.Node, to); err != nil {
+	to, err := j.mayStand(op)
+	if err != nil {
 		return err
 	}
 	if op.Replace != nil {
@@ -271,7 +272,7 @@ func (j *judgement) move(op *dbfs.Op) error {
 
 // settle moves a live node to a place that is free for it.
 func (j *judgement) settle(op *dbfs.Op, n dbfs.Node, to place) {
-	j.occupy(placeOf(&n), dbfs.RootNode)
+	j.occupy(j.placeOf(&n), dbfs.RootNode)
 	j.occupy(to, n.ID)
 	n.Parent, n.Name, n.Revs.Place = op.Parent, op.Name, j.next()
 	j.record(op, op.Type, n)
@@ -380,7 +381,7 @@ func (j *judgement) removeTree(op *dbfs.Op) error {
 		if weight += 600 + 2*nodeWeight(&n); weight > maxTreeWeight {
 			return j.refuse(dbfs.RefusedTooBig, op.Node)
 		}
-		j.occupy(placeOf(&n), dbfs.RootNode)
+		j.occupy(j.placeOf(&n), dbfs.RootNode)
 		j.lose(&n)
 		j.change(e.Buried(n))
 		e.Below = append(e.Below, n.ID)
@@ -390,7 +391,7 @@ func (j *judgement) removeTree(op *dbfs.Op) error {
 			return err
 		}
 	}
-	j.occupy(placeOf(d), dbfs.RootNode)
+	j.occupy(j.placeOf(d), dbfs.RootNode)
 	now := *d
 	now.Deleted, now.Revs.Place = true, j.next()
 	j.record(op, op.Type, now)
@@ -433,7 +434,7 @@ func (j *judgement) unchangedBelow(op *dbfs.Op) ([]*dbfs.Node, error) {
 
 // bury deletes a live node. It keeps its parent and name, so that people can be told.
 func (j *judgement) bury(op *dbfs.Op, n dbfs.Node) {
-	j.occupy(placeOf(&n), dbfs.RootNode)
+	j.occupy(j.placeOf(&n), dbfs.RootNode)
 	j.lose(&n)
 	n.Deleted, n.Revs.Place = true, j.next()
 	j.record(op, dbfs.OpDelete, n)
@@ -455,8 +456,8 @@ func (j *judgement) revive(op *dbfs.Op) error {
 	if n.Kind == dbfs.KindMount && !j.p.mounts || op.Content != nil && n.Kind != dbfs.KindFile {
 		return fmt.Errorf("%w: revive of a %s", dbfs.ErrInvalid, n.Kind)
 	}
-	to := place{op.Parent, nameKey(op.Name)}
-	if err := j.mayStand(op.Node, to); err != nil {
+	to, err := j.mayStand(op)
+	if err != nil {
 		return err
 	}
 	if err := j.mustBeFree(op.Node, to); err != nil {
@@ -481,7 +482,7 @@ func (j *judgement) revive(op *dbfs.Op) error {
 		j.regain(n)
 	}
 	if !n.Deleted { // something above it was
-		j.occupy(placeOf(n), dbfs.RootNode)
+		j.occupy(j.placeOf(n), dbfs.RootNode)
 	}
 	j.occupy(to, n.ID)
 	now.Deleted, now.Parent, now.Name, now.Revs.Place = false, op.Parent, op.Name, j.next()
@@ -509,8 +510,8 @@ func (j *judgement) exchange(op *dbfs.Op) error {
 	} else if inside {
 		return j.refuse(dbfs.RefusedCycle, b.ID)
 	}
-	j.occupy(placeOf(b), a.ID)
-	j.occupy(placeOf(a), b.ID)
+	j.occupy(j.placeOf(b), a.ID)
+	j.occupy(j.placeOf(a), b.ID)
 	first, second := *a, *b
 	first.Parent, first.Name, first.Revs.Place = b.Parent, b.Name, j.next()
 	j.record(op, op.Type, first)
@@ -544,21 +545,25 @@ func (j *judgement) liveOrRefuse(id dbfs.NodeID) (*dbfs.Node, error) {
 	return n, err
 }
 
-// mayStand refuses a place whose directory is not live or lies below the node itself.
-func (j *judgement) mayStand(id dbfs.NodeID, at place) error {
-	parent, err := j.live(at.parent)
+// mayStand returns where an edit puts its node. It refuses a directory that is not live or lies
+// below the node itself; a name that the namespace does not have is ErrInvalid.
+func (j *judgement) mayStand(op *dbfs.Op) (at place, err error) {
+	if err := names.Check(j.rule, op.Name); err != nil {
+		return at, err
+	}
+	parent, err := j.live(op.Parent)
 	if err != nil {
-		return err
+		return at, err
 	}
 	if parent == nil || parent.Kind != dbfs.KindDir {
-		return j.refuse(dbfs.RefusedParentGone, at.parent)
+		return at, j.refuse(dbfs.RefusedParentGone, op.Parent)
 	}
-	if inside, err := j.below(at.parent, id); err != nil {
-		return err
+	if inside, err := j.below(op.Parent, op.Node); err != nil {
+		return at, err
 	} else if inside && !fault.Bug(fault.NoCycleCheck) {
-		return j.refuse(dbfs.RefusedCycle, id)
+		return at, j.refuse(dbfs.RefusedCycle, op.Node)
 	}
-	return nil
+	return j.at(op.Parent, op.Name), nil
 }
 
 func (j *judgement) mustBeFree(id dbfs.NodeID, at place) error {

@@ -154,7 +154,7 @@ func (s *Server) sharingRoutes(mux *http.ServeMux) {
 		return se.Collection(r.Context())
 	})
 	handle(s, mux, "POST /v1/namespaces", smallBody, func(se *Session, r *http.Request, req remote.CreateNamespaceRequest) (any, error) {
-		return se.CreateNamespace(r.Context(), req.Name)
+		return se.CreateNamespace(r.Context(), req.Name, req.Names)
 	})
 	onNamespace(s, mux, "GET", "members", 0, func(ctx context.Context, se *Session, ns dbfs.NamespaceID, _ none) (any, error) {
 		return se.Members(ctx, ns)

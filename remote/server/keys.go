@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 )
@@ -24,7 +25,8 @@ import (
 // Nodes, entries and revisions are records of the root package. The others are rows (rows.go) with
 // these bodies, integers big-endian:
 //
-//	Head         u32 epoch, u64 jid, u64 floor, u64 trim (older rows end before it: 0)
+//	Head         u32 epoch, u64 jid, u64 floor, u64 trim (older rows end before it: 0),
+//	             u8 rule of names (left out of those that have exact ones)
 //	child        its id
 //	chunk list   32 bytes each
 //	DeviceState  u64 seq, [32] digest, u64 first, u64 last,
@@ -96,10 +98,14 @@ func (t keyTx) Head() (Head, error) {
 		return Head{}, err
 	}
 	b, err := openRow("head", row)
-	if err == nil && len(b) == 20 {
-		b = append(b, make([]byte, 8)...)
+	b = slices.Clip(b) // the row is not ours
+	switch len(b) {
+	case 20:
+		b = append(b, make([]byte, 8+1)...)
+	case 28:
+		b = append(b, byte(dbfs.NamesExact))
 	}
-	if err == nil && len(b) != 28 {
+	if err == nil && (len(b) != 29 || b[28] > byte(dbfs.NamesPortable)) {
 		err = fmt.Errorf("%w: head row of %d bytes", dbfs.ErrCorrupt, len(row))
 	}
 	if err != nil {
@@ -108,6 +114,7 @@ func (t keyTx) Head() (Head, error) {
 	be := binary.BigEndian
 	return Head{
 		Epoch: be.Uint32(b), JID: dbfs.JID(be.Uint64(b[4:])), Floor: dbfs.JID(be.Uint64(b[12:])), Trim: dbfs.JID(be.Uint64(b[20:])),
+		Names: dbfs.NameRule(b[28]),
 	}, nil
 }
 
@@ -115,6 +122,9 @@ func (t keyTx) SetHead(h Head) error {
 	be := binary.BigEndian
 	b := be.AppendUint64(be.AppendUint64(be.AppendUint32(nil, h.Epoch), uint64(h.JID)), uint64(h.Floor))
 	b = be.AppendUint64(b, uint64(h.Trim))
+	if h.Names != dbfs.NamesExact {
+		b = append(b, byte(h.Names))
+	}
 	return t.txn.Set(t.key('H', 0), sealRow(b))
 }
 

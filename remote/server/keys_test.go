@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -52,6 +53,41 @@ func readAll(tx ReadTx) []error {
 	_, errs[7] = tx.Revision(dbfs.NodeID{1}, 1)
 	_, errs[8] = tx.Revisions(dbfs.NodeID{1}, 0, 10)
 	return errs
+}
+
+// Head rows of older servers are read as they were meant, and left alone.
+func TestOlderHeads(t *testing.T) {
+	body := []byte("\x00\x00\x00\x03" + "\x00\x00\x00\x00\x00\x00\x00\x09" + "\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x01")
+	for size, want := range map[int]Head{
+		20: {Epoch: 3, JID: 9, Floor: 2}, 28: {Epoch: 3, JID: 9, Floor: 2, Trim: 1}, 29: {Epoch: 3, JID: 9, Floor: 2, Trim: 1, Names: dbfs.NamesPortable},
+	} {
+		set := NewWriteSet(nothing{})
+		key := keyTx{ns: 7}.key('H', 0)
+		row := sealRow(body[:size])
+		set.Set(key, row)
+		for range 2 {
+			got, err := NewKeyTx(7, set).Head()
+			if err != nil || got != want {
+				t.Errorf("%d bytes: %+v, %v", size, got, err)
+			}
+		}
+		if !bytes.Equal(row, sealRow(body[:size])) {
+			t.Errorf("%d bytes: reading has changed the row", size)
+		}
+		if err := NewKeyTx(7, set).SetHead(want); err != nil {
+			t.Fatal(err)
+		}
+		if now, _ := set.Get(key); size >= 28 && !bytes.Equal(now, row) {
+			t.Errorf("%d bytes are written again as %x", size, now)
+		}
+	}
+	for _, bad := range [][]byte{body[:19], body[:21], append(body[:28:28], 2), append(body[:29:29], 0)} {
+		set := NewWriteSet(nothing{})
+		set.Set(keyTx{ns: 7}.key('H', 0), sealRow(bad))
+		if _, err := NewKeyTx(7, set).Head(); !errors.Is(err, dbfs.ErrCorrupt) {
+			t.Errorf("%x: %v, want ErrCorrupt", bad, err)
+		}
+	}
 }
 
 // Every bit of every row counts: flipped, or cut off, the row is damaged, and nobody takes

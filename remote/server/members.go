@@ -48,11 +48,11 @@ func lastID(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]
 const firstEpoch = 1
 
 // addNamespace makes a namespace with its root directory and its owner as the only member.
-func (s *Server) addNamespace(ctx context.Context, ns dbfs.NamespaceID, name string, owner dbfs.AccountID, root bool) error {
+func (s *Server) addNamespace(ctx context.Context, ns dbfs.NamespaceID, name string, owner dbfs.AccountID, root bool, rule dbfs.NameRule) error {
 	err := s.store.Update(ctx, ns, func(tx Tx) error {
 		top := dbfs.Node{ID: dbfs.RootNode, Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755, MTime: s.now().UnixNano()}}
 		top.CTime = top.Attr.MTime
-		return errors.Join(tx.SetHead(Head{Epoch: firstEpoch}), tx.PutNode(&top))
+		return errors.Join(tx.SetHead(Head{Epoch: firstEpoch, Names: rule}), tx.PutNode(&top))
 	})
 	if err != nil {
 		return fmt.Errorf("make namespace %q: %w", name, err)
@@ -147,7 +147,7 @@ func (s *Server) describe(ctx context.Context, id dbfs.NamespaceID, role dbfs.Ro
 		return dbfs.Namespace{}, err
 	}
 	head, err := s.head(ctx, id)
-	return dbfs.Namespace{ID: id, Name: row.Name, Root: row.Root, Role: role, Cursor: head.cursor()}, err
+	return dbfs.Namespace{ID: id, Name: row.Name, Root: row.Root, Role: role, Names: head.Names, Cursor: head.cursor()}, err
 }
 
 func (s *Server) head(ctx context.Context, ns dbfs.NamespaceID) (h Head, err error) {
@@ -164,12 +164,15 @@ func (s *Server) head(ctx context.Context, ns dbfs.NamespaceID) (h Head, err err
 func (h Head) cursor() dbfs.Cursor { return dbfs.Cursor{Epoch: h.Epoch, JID: h.JID} }
 
 // CreateNamespace is remote.Sharing's.
-func (se *Session) CreateNamespace(ctx context.Context, name string) (dbfs.Namespace, error) {
+func (se *Session) CreateNamespace(ctx context.Context, name string, rule dbfs.NameRule) (dbfs.Namespace, error) {
 	if err := dbfs.CheckName(name); err != nil {
 		return dbfs.Namespace{}, err
 	}
+	if rule > dbfs.NamesPortable {
+		return dbfs.Namespace{}, fmt.Errorf("%w: %s is no rule of names", dbfs.ErrInvalid, rule)
+	}
 	ns := dbfs.NamespaceID(dbfs.RandomID())
-	if err := se.s.addNamespace(ctx, ns, name, se.account, false); err != nil {
+	if err := se.s.addNamespace(ctx, ns, name, se.account, false, rule); err != nil {
 		return dbfs.Namespace{}, err
 	}
 	return se.s.describe(ctx, ns, dbfs.RoleAdmin)

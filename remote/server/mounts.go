@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/names"
 )
 
 // Mount is remote.Sharing's. The member row names the node before the tree has it, so a
@@ -129,10 +130,14 @@ func splitPath(path string) (dirs []string, name string, err error) {
 }
 
 // walk finds the directory that names lead to from the root.
-func walk(tx ReadTx, names []string) (dbfs.NodeID, error) {
+func walk(tx ReadTx, path []string) (dbfs.NodeID, error) {
 	at := dbfs.RootNode
-	for _, name := range names {
-		id, err := tx.Child(at, nameKey(name))
+	head, err := tx.Head()
+	if err != nil {
+		return at, err
+	}
+	for _, name := range path {
+		id, err := tx.Child(at, names.Key(head.Names, name))
 		if err != nil {
 			return at, fmt.Errorf("directory %q: %w", name, err)
 		}

@@ -48,7 +48,7 @@ func TestStoppedAnywhere(t *testing.T) {
 		w := newMetaWorld(t, store)
 		admin := w.Device(t, "admin")
 		bob := w.Device(t, "bob")
-		ns, err := admin.CreateNamespace(t.Context(), "team")
+		ns, err := admin.CreateNamespace(t.Context(), "team", dbfs.NamesExact)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/names"
 )
 
 // Forgetting what is older than the Retention wants: contents, log entries, deleted nodes,
@@ -136,18 +137,19 @@ func reap(tx Tx, id dbfs.NodeID, cutoff time.Time) (bool, error) {
 	if yes, err := dead(tx, n, cutoff); !yes {
 		return false, err
 	}
+	head, err := tx.Head()
+	if err != nil {
+		return false, err
+	}
 	if !n.Deleted { // below a directory that is forgotten
-		if holder, err := tx.Child(n.Parent, nameKey(n.Name)); err == nil && holder == id {
-			if err := tx.DelChild(n.Parent, nameKey(n.Name)); err != nil {
+		key := names.Key(head.Names, n.Name)
+		if holder, err := tx.Child(n.Parent, key); err == nil && holder == id {
+			if err := tx.DelChild(n.Parent, key); err != nil {
 				return false, err
 			}
 		} else if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
 			return false, err
 		}
-	}
-	head, err := tx.Head()
-	if err != nil {
-		return false, err
 	}
 	head.Floor = max(head.Floor, n.Last)
 	return true, errors.Join(tx.DelNode(id), tx.SetHead(head))

@@ -5,13 +5,11 @@ import (
 	"fmt"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
+	"github.com/dbfs/dbfs/names"
 )
 
-// nameKey is what must be unique among the live children of a directory. Names are exact
-// bytes: the only policy there is yet.
-func nameKey(name string) string { return name }
-
-// A place is where a child stands.
+// A place is where a child stands: what must be unique is not its name but the key of that.
 type place struct {
 	parent dbfs.NodeID
 	key    string
@@ -21,6 +19,7 @@ type place struct {
 // been judged. Nothing is written before the whole batch has passed.
 type stage struct {
 	tx      ReadTx
+	rule    dbfs.NameRule
 	start   dbfs.JID // the log's end before the batch
 	now     int64    // nanoseconds
 	entries []dbfs.Entry
@@ -32,9 +31,9 @@ type stage struct {
 	moved   []place                    // keys of places in order of first change
 }
 
-func newStage(tx ReadTx, start dbfs.JID, now int64) *stage {
+func newStage(tx ReadTx, head Head, now int64) *stage {
 	return &stage{
-		tx: tx, start: start, now: now,
+		tx: tx, rule: head.Names, start: head.JID, now: now,
 		nodes: make(map[dbfs.NodeID]*dbfs.Node), places: make(map[place]dbfs.NodeID),
 	}
 }
@@ -168,7 +167,15 @@ func (st *stage) occupy(at place, id dbfs.NodeID) {
 	st.places[at] = id
 }
 
-func placeOf(n *dbfs.Node) place { return place{n.Parent, nameKey(n.Name)} }
+// at is the place of a name.
+func (st *stage) at(parent dbfs.NodeID, name string) place {
+	if fault.Bug(fault.SpellingsApart) {
+		return place{parent, name}
+	}
+	return place{parent, names.Key(st.rule, name)}
+}
+
+func (st *stage) placeOf(n *dbfs.Node) place { return st.at(n.Parent, n.Name) }
 
 // next is the number that the next entry gets.
 func (st *stage) next() dbfs.JID { return st.start + 1 + dbfs.JID(len(st.entries)) }

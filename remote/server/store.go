@@ -60,7 +60,7 @@ type ReadTx interface {
 
 // A Child is a live entry of a directory.
 type Child struct {
-	Key string // nameKey of its name
+	Key string // of its name, as names.Key makes it
 	ID  dbfs.NodeID
 }
 
@@ -92,6 +92,9 @@ type Head struct {
 	JID   dbfs.JID // the last entry
 	Floor dbfs.JID // the lowest cursor still served: what was deleted before it may be forgotten
 	Trim  dbfs.JID // the last entry that is not kept any more; 0: all are
+
+	// Names is fixed when the namespace is made. The keys of children are made by it.
+	Names dbfs.NameRule
 }
 
 // DeviceState is what the server remembers of a device's last batch, so that a repeated

@@ -111,7 +111,7 @@ func (w *world) person(t *testing.T, name string) *person {
 // namespace makes a shared namespace of the person.
 func (p *person) namespace(t *testing.T, name string) dbfs.NamespaceID {
 	t.Helper()
-	ns, err := p.session.CreateNamespace(t.Context(), name)
+	ns, err := p.session.CreateNamespace(t.Context(), name, dbfs.NamesExact)
 	if err != nil {
 		t.Fatal(err)
 	}

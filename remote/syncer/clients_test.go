@@ -339,7 +339,7 @@ func (c *client) run() {
 func (c *client) open(ns dbfs.NamespaceID) *journal.Journal {
 	c.t.Helper()
 	j, err := journal.Open(journal.Config{
-		NS: ns, KV: c.kv, Tree: cache.NewTree(ns), Device: c.wire.Device(), Name: c.name,
+		NS: ns, KV: c.kv, Tree: cache.NewTree(ns, dbfs.NamesExact), Device: c.wire.Device(), Name: c.name,
 		Inodes: c.inodes.Reserve, Clock: time.Now, Log: c.w.log, Guard: c.guard,
 	})
 	if err != nil {

@@ -79,7 +79,7 @@ func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool
 		return false, sp.taken(ctx, entries)
 	case errors.As(err, &no):
 		sp.s.cfg.Log.Debug("batch refused", "namespace", j.NS(), "at", no.At, "code", no.Code, "op", batch.Ops[min(no.At, len(batch.Ops)-1)].Type)
-		if err := j.Refused(); err != nil {
+		if err := j.Refused(no); err != nil {
 			return true, err
 		}
 		return true, sp.reconcile(ctx)

@@ -328,7 +328,7 @@ func TestRoleChangesAreHeard(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ns, err := owner.CreateNamespace(t.Context(), "team")
+		ns, err := owner.CreateNamespace(t.Context(), "team", dbfs.NamesExact)
 		if err == nil {
 			err = owner.SetMember(t.Context(), ns.ID, "bob", dbfs.RoleRead)
 		}
@@ -473,7 +473,7 @@ func TestNamespacesComeAndGo(t *testing.T) {
 		alice, bob := w.client("alice"), w.client("bob")
 		alice.put("a", "one")
 		bob.sees("a=one")
-		ns, err := w.session("x").CreateNamespace(t.Context(), "team")
+		ns, err := w.session("x").CreateNamespace(t.Context(), "team", dbfs.NamesExact)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -99,7 +99,7 @@ func newDisk(t *testing.T) *disk {
 func (d *disk) journal(t *testing.T) *journal.Journal {
 	t.Helper()
 	j, err := journal.Open(journal.Config{
-		NS: testNS, KV: d.kv, Tree: cache.NewTree(testNS), Device: testDevice, Name: "here",
+		NS: testNS, KV: d.kv, Tree: cache.NewTree(testNS, dbfs.NamesExact), Device: testDevice, Name: "here",
 		Inodes: d.inodes.Reserve, Clock: time.Now,
 	})
 	if err != nil {

@@ -44,7 +44,7 @@ func (d *Daemon) load(ns dbfs.Namespace) (*space, error) {
 	}
 	j, err := journal.Open(journal.Config{
 		Guard: d.budget(), HoldID: d.holdID,
-		NS: ns.ID, KV: bytesFirst{d.kv, d.cache}, Tree: cache.NewTree(ns.ID), Device: d.me.Device, Name: d.set.Device,
+		NS: ns.ID, KV: bytesFirst{d.kv, d.cache}, Tree: cache.NewTree(ns.ID, ns.Names), Names: ns.Names, Device: d.me.Device, Name: d.set.Device,
 		Inodes: d.inodes.Reserve, RootIno: rootIno, Clock: time.Now, Log: d.log.With("namespace", ns.Name),
 		Observe: func(changes []journal.Change) { d.changed(sp, changes) },
 		Unpin: func(refs []dbfs.ChunkRef) {

@@ -57,7 +57,7 @@ func (n *near) start() (err error) {
 		return err
 	}
 	n.j, err = journal.Open(journal.Config{
-		NS: n.me.Root, KV: n.kv, Tree: cache.NewTree(n.me.Root), Device: n.me.Device, Name: set.Device,
+		NS: n.me.Root, KV: n.kv, Tree: cache.NewTree(n.me.Root, dbfs.NamesExact), Device: n.me.Device, Name: set.Device,
 		Inodes: inodes.Reserve, Clock: n.now, Log: set.Log,
 		Unpin: func(refs []dbfs.ChunkRef) { n.cache.Unpin(refs) },
 	})

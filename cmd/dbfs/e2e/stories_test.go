@@ -295,12 +295,14 @@ func isDir(path string) func(v *device) error {
 }
 
 // shared makes a namespace of the guest's, gives the family a role in it, and mounts it for both.
-func shared(name string, role dbfs.Role) act {
+func shared(name string, role dbfs.Role) act { return sharedNamed(name, role, dbfs.NamesExact) }
+
+func sharedNamed(name string, role dbfs.Role, rule dbfs.NameRule) act {
 	return then(func(w *world) {
 		w.t.Helper()
 		ctx := w.t.Context()
 		host := w.site.session(w.site.tokens[guest])
-		ns, err := host.CreateNamespace(ctx, name)
+		ns, err := host.CreateNamespace(ctx, name, rule)
 		if err == nil {
 			err = host.SetMember(ctx, ns.ID, family, role)
 		}

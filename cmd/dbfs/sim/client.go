@@ -47,6 +47,7 @@ type client struct {
 	chunks    map[dbfs.ChunkID][]byte // bytes on this disk that the server may not have
 	unsynced  []int                   // contents recorded since the last Sync
 	foreign   bool                    // others' entries came since the journal was last empty
+	heard     dbfs.JID                // how far the log has been read
 	cursor    dbfs.Cursor             // as last seen
 	cursed    bool                    // … may go back: the log was restored or the disk lost something
 	exchanges int
@@ -107,7 +108,7 @@ func (c *client) open() error {
 		txn = 1500 + 1000*c.i
 	}
 	c.j, err = journal.Open(journal.Config{
-		NS: c.w.ns(), KV: c.disk, Tree: cache.NewTree(c.w.ns()), Device: c.sessions[0].Device(), Name: c.name,
+		NS: c.w.ns(), KV: c.disk, Tree: cache.NewTree(c.w.ns(), c.rule()), Names: c.rule(), Device: c.sessions[0].Device(), Name: c.name,
 		Inodes: inodes.Reserve, Clock: c.clock, NewID: c.newID, Observe: c.observe, Unpin: c.unpin, Log: log,
 		Trace: c.w.met, TxnBytes: txn,
 	})
@@ -120,6 +121,15 @@ func (c *client) open() error {
 	c.listed = false
 	c.learn()
 	return nil
+}
+
+// rule is how the client tells names apart. In a history of other tables one of them does it in
+// the other way, as if its Unicode were another one: more than two versions ever differ.
+func (c *client) rule() dbfs.NameRule {
+	if c.w.plan.tables && c.i == 1 {
+		return dbfs.NamesPortable - c.w.plan.names
+	}
+	return c.w.plan.names
 }
 
 func (c *client) newID() dbfs.NodeID {
@@ -176,7 +186,7 @@ func (c *client) copied(r slog.Record) {
 	if what != string(journal.NoticeCopy) || c.editing || id.UnmarshalText([]byte(other)) != nil {
 		return
 	}
-	now := c.w.mirror.nodes[id].Revs.Content
+	now := c.w.mirror.contentAt(id, c.heard)
 	if last, ok := c.copies[id]; ok && last == now && !c.w.plan.forgetful() {
 		c.w.fail("P5", "%s makes a second conflicted copy of %s, which nobody has written to since the first", c.name, short(id))
 	}

@@ -43,7 +43,7 @@ func newLedger() ledger {
 }
 
 // suffixes matches what reconciling adds to a name.
-var suffixes = regexp.MustCompile(` \((?:conflicted copy|name conflict), (?:[a-z]+) 2026-\d\d-\d\d(?: \d+)?\)(\.[a-z]+)?$`)
+var suffixes = regexp.MustCompile(` \((?:conflicted copy|name conflict), (?:[a-z]+) 2026-\d\d-\d\d(?: \d+)?\)(\.[a-zA-Z]+)?$`)
 
 // madeUp matches the names of files of which only the bytes are left.
 var madeUp = regexp.MustCompile(`^file [0-9a-f]{8}$`)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/names"
 	"github.com/dbfs/dbfs/remote/server"
 )
 
@@ -22,13 +23,15 @@ type mirror struct {
 	batch []dbfs.NodeID // changed since the last end of a batch
 }
 
-// A place is a name in a directory.
+// A place is where one node can stand at most: a directory, and the key of a name in it.
 type place struct {
 	parent dbfs.NodeID
-	name   string
+	key    string
 }
 
-func placeOf(n *dbfs.Node) place { return place{n.Parent, n.Name} }
+func (m *mirror) placeOf(n *dbfs.Node) place {
+	return place{n.Parent, names.Key(m.w.plan.names, n.Name)}
+}
 
 func newMirror(w *world) *mirror {
 	m := &mirror{w: w}
@@ -66,14 +69,14 @@ func (m *mirror) learn() {
 // enter makes a node part of the mirror, in the place of what it was.
 func (m *mirror) enter(n dbfs.Node) {
 	if old, ok := m.nodes[n.ID]; ok && !old.Deleted && !old.IsRoot() {
-		if m.names[placeOf(&old)] == n.ID {
-			delete(m.names, placeOf(&old))
+		if m.names[m.placeOf(&old)] == n.ID {
+			delete(m.names, m.placeOf(&old))
 		}
 		m.kids[old.Parent]--
 	}
 	m.nodes[n.ID] = n
 	if !n.Deleted && !n.IsRoot() {
-		m.names[placeOf(&n)] = n.ID
+		m.names[m.placeOf(&n)] = n.ID
 		m.kids[n.Parent]++
 	}
 }
@@ -143,7 +146,7 @@ func (m *mirror) forward(e *dbfs.Entry, old *dbfs.Node, known bool) {
 			m.w.fail("P10", "entry %d changes a revision of %s from %d to %d", e.JID, short(n.ID), rev[0], rev[1])
 		}
 	}
-	if !old.Content.Equal(n.Content) && old.Revs.Content == n.Revs.Content || (old.Deleted != n.Deleted || placeOf(old) != placeOf(n)) && old.Revs.Place == n.Revs.Place {
+	if !old.Content.Equal(n.Content) && old.Revs.Content == n.Revs.Content || (old.Deleted != n.Deleted || old.Parent != n.Parent || old.Name != n.Name) && old.Revs.Place == n.Revs.Place {
 		m.w.fail("P10", "entry %d changes %s without a new revision", e.JID, short(n.ID))
 	}
 }
@@ -165,8 +168,8 @@ func (m *mirror) check(id dbfs.NodeID) {
 	if n.IsRoot() {
 		return
 	}
-	if holder := m.names[placeOf(&n)]; holder != id {
-		m.w.fail("P4", "%s and %s are both called %q in %s", short(id), short(holder), n.Name, short(n.Parent))
+	if holder := m.names[m.placeOf(&n)]; holder != id {
+		m.w.fail("P4", "%s and %s are called %q and %q in %s", short(id), short(holder), n.Name, m.nodes[holder].Name, short(n.Parent))
 	}
 	if f, ok := m.nodes[n.Link]; n.Kind == dbfs.KindLink && (!ok || f.Deleted || !slices.Contains(f.Links, id)) {
 		m.w.fail("P4", "%s %q is a name of %s", short(id), n.Name, describe(&f))
@@ -191,6 +194,16 @@ func (m *mirror) between(from, to dbfs.Cursor) ([]dbfs.Entry, bool) {
 		return nil, false
 	}
 	return m.log[from.JID-m.start : to.JID-m.start], true
+}
+
+// contentAt returns the revision that a node's content had at some place in the log.
+func (m *mirror) contentAt(id dbfs.NodeID, at dbfs.JID) dbfs.JID {
+	for i := len(m.log) - 1; i >= 0; i-- {
+		if e := &m.log[i]; e.JID <= at && e.Node.ID == id {
+			return e.Node.Revs.Content
+		}
+	}
+	return 0
 }
 
 // same reports how a node of a client differs from the server's; "": not at all.

@@ -29,6 +29,7 @@ var mutants = []struct {
 	{fault.NoCycleCheck, 1000},
 	{fault.HintBeforeCommit, 3000},
 	{fault.PollBlind, 1000},
+	{fault.SpellingsApart, 1000},
 	{fault.EvictPinned, 1000},
 	{fault.BatchNotSynced, 6000},
 }

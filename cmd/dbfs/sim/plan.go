@@ -1,5 +1,7 @@
 package sim
 
+import "github.com/dbfs/dbfs"
+
 // A Plan is a sort of history.
 type Plan struct {
 	Name   string
@@ -20,6 +22,9 @@ type Plan struct {
 	chunks   bool // files have bytes, which travel before the record that names them
 	holds    bool // files stay open for writing over remote changes
 	smallTxn bool // transactions of the clients hold little
+	tables   bool // one client has other tables of Unicode
+
+	names dbfs.NameRule
 
 	rates [faults]int // per thousand
 }
@@ -71,6 +76,10 @@ var Plans = []Plan{
 	{Name: "links", Links: true, crashes: true, power: true, holds: true, chunks: true, rates: rough},
 	{Name: "links in a crowd", Links: true, Crowd: true, crashes: true, cutoff: true, smallTxn: true, rates: lossy},
 	{Name: "lone resets", Active: 1, crashes: true, cutoff: true, chunks: true, rates: lossy},
+	{Name: "spellings", names: dbfs.NamesPortable, Crowd: true, crashes: true, power: true, holds: true, smallTxn: true, rates: lossy},
+	{Name: "lone spellings", names: dbfs.NamesPortable, Active: 1, crashes: true, cutoff: true, holds: true, rates: lossy},
+	{Name: "coarse tables", tables: true, Crowd: true, crashes: true, holds: true, rates: lossy},
+	{Name: "fine tables", names: dbfs.NamesPortable, tables: true, Crowd: true, crashes: true, restore: true, rates: lossy},
 }
 
 // PlanOf returns the plan of a name, or that of a seed where the name is empty.

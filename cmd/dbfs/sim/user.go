@@ -32,15 +32,22 @@ func (c *client) edit() {
 	c.w.mix(uint64(c.i), uint64(c.changes), uint64(c.j.Backlog().Edits))
 }
 
-// names are what users call things.
-var names = []string{"a", "b", "c", "d.txt", ".e"}
+// What users call things. Of the spellings the first five are two names where names are portable.
+var (
+	words     = []string{"a", "b", "c", "d.txt", ".e"}
+	spellings = []string{"a", "A", "\u00e9", "e\u0301", "E\u0301", "b", "d.txt", "D.TXT"}
+)
 
 func (c *client) pickName() string {
-	n := len(names)
-	if c.w.plan.Crowd || c.w.plan.Deep {
-		n = 2
+	pool, crowd := words, 2
+	if c.w.plan.names == dbfs.NamesPortable || c.w.plan.tables {
+		pool, crowd = spellings, 5
 	}
-	name := names[c.w.workload.IntN(n)]
+	n := len(pool)
+	if c.w.plan.Crowd || c.w.plan.Deep {
+		n = crowd
+	}
+	name := pool[c.w.workload.IntN(n)]
 	c.w.ledger.names[name] = true
 	return name
 }

@@ -67,7 +67,11 @@ func (x wire) Namespaces(ctx context.Context) ([]dbfs.Namespace, error) {
 
 func (x wire) Log(ctx context.Context, ns dbfs.NamespaceID, after dbfs.Cursor, _ int) (dbfs.LogPage, error) {
 	limit := 1 + x.c.w.schedule.IntN(12)
-	return carry(x, "log", func(se *server.Session) (dbfs.LogPage, error) { return se.Log(ctx, ns, after, limit) })
+	page, err := carry(x, "log", func(se *server.Session) (dbfs.LogPage, error) { return se.Log(ctx, ns, after, limit) })
+	if err == nil {
+		x.c.heard = page.Next.JID
+	}
+	return page, err
 }
 
 func (x wire) Tree(ctx context.Context, ns dbfs.NamespaceID, after dbfs.NodeID, _ int) (dbfs.TreePage, error) {
@@ -105,6 +109,9 @@ func (x wire) Commit(ctx context.Context, ns dbfs.NamespaceID, b dbfs.Batch) ([]
 		w.answered(x.c, &b, entries, err)
 		return entries, err
 	})
+	if len(entries) > 0 {
+		x.c.heard = entries[len(entries)-1].JID
+	}
 	often := 8
 	if errors.Is(err, errLost) {
 		often = 2 // it may only be late

@@ -81,7 +81,7 @@ var people = []string{"alice", "bob", "carol", "dave", "eve", "frank", "grace", 
 const guest = "guest"
 
 // makeBase makes the base of worlds with n clients.
-func makeBase(n int) (*base, error) {
+func makeBase(n int, rule dbfs.NameRule) (*base, error) {
 	b := &base{rows: newRows()}
 	ctx := context.Background()
 	srv, err := server.New(&store{rows: b.rows}, nil, server.Options{Now: func() time.Time { return epoch0 }, Log: silent})
@@ -113,7 +113,7 @@ func makeBase(n int) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, err := owner.CreateNamespace(ctx, "shared")
+	ns, err := owner.CreateNamespace(ctx, "shared", rule)
 	if err != nil {
 		return nil, err
 	}
@@ -152,20 +152,25 @@ func makeBase(n int) (*base, error) {
 
 // sortedBase makes bases until the namespaces of one are in a certain order, which is that in which
 // they are walked: ids are random, and a seed must mean the same everywhere.
-func sortedBase(n int) (*base, error) {
+func sortedBase(n int, rule dbfs.NameRule) (*base, error) {
 	for {
-		b, err := makeBase(n)
+		b, err := makeBase(n, rule)
 		if err != nil || slices.IsSorted(b.all) {
 			return b, err
 		}
 	}
 }
 
-// bases holds one base for each number of clients.
-var bases sync.Map // int -> func() (*base, error)
+// bases holds one base for each sort of them.
+var bases sync.Map // baseKey -> func() (*base, error)
 
-func baseFor(n int) (*base, error) {
-	made, _ := bases.LoadOrStore(n, sync.OnceValues(func() (*base, error) { return sortedBase(n) }))
+type baseKey struct {
+	clients int
+	names   dbfs.NameRule
+}
+
+func baseFor(n int, rule dbfs.NameRule) (*base, error) {
+	made, _ := bases.LoadOrStore(baseKey{n, rule}, sync.OnceValues(func() (*base, error) { return sortedBase(n, rule) }))
 	return made.(func() (*base, error))()
 }
 
@@ -174,7 +179,7 @@ var silent = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level
 const servers = 2
 
 func newWorld(seed uint64, plan Plan, clients int, tracing bool) (*world, error) {
-	b, err := baseFor(clients)
+	b, err := baseFor(clients, plan.names)
 	if err != nil {
 		return nil, err
 	}

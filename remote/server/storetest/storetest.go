@@ -132,7 +132,7 @@ func missingRows(t *testing.T, s server.Store) {
 }
 
 func rowsComeBack(t *testing.T, s server.Store) {
-	head := server.Head{Epoch: 3, JID: 1 << 40, Floor: 17, Trim: 18}
+	head := server.Head{Epoch: 3, JID: 1 << 40, Floor: 17, Trim: 18, Names: dbfs.NamesPortable}
 	node, root := file(1, 4, 2), dbfs.Node{Kind: dbfs.KindDir}
 	device := server.DeviceState{Seq: 5, Digest: [32]byte{1, 2}, First: 3, Last: 4}
 	refused := server.DeviceState{Seq: 6, Refused: &dbfs.RefusedError{At: 511, Code: dbfs.RefusedNameTaken, Node: &node, Head: 8}}
