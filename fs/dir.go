@@ -123,6 +123,9 @@ func (fs *FS) remove(dirIno uint64, name string, remove func(*journal.Journal, d
 		fs.removed(n)
 	}
 	fs.dirChanged(dirIno)
+	if n.Name != name {
+		fs.misspelled(sp, dirIno, n.Name)
+	}
 	return nil
 }
 
@@ -178,6 +181,10 @@ func (fs *FS) exchange(dirA uint64, nameA string, dirB uint64, nameB string) err
 		return err
 	}
 	fs.moved(sp, dirA, dirB, a.ID, b.ID)
+	if a.Name != nameA || b.Name != nameB {
+		fs.misspelled(sp, dirA, a.Name, nameA)
+		fs.misspelled(sp, dirB, b.Name, nameB)
+	}
 	return nil
 }
 
@@ -222,5 +229,11 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 		fs.unhaunt(over.Ino)
 	}
 	fs.moved(sp, oldDir, newDir, now)
+	if n.Name != oldName {
+		fs.misspelled(sp, oldDir, n.Name)
+	}
+	if over != nil && over.Name != newName {
+		fs.misspelled(sp, newDir, over.Name, newName)
+	}
 	return nil
 }

@@ -15,8 +15,11 @@ import (
 // never "no such file".
 func (fs *FS) status(err error) fuse.Status {
 	s := errno(err)
-	if s == fuse.EIO {
+	switch {
+	case s == fuse.EIO:
 		fs.cfg.Log.Warn("request failed", "err", err)
+	case errors.Is(err, dbfs.ErrInvalid): // a name that may not be here, mostly: EINVAL does not say why
+		fs.cfg.Log.Warn("request refused", "err", err)
 	}
 	return s
 }

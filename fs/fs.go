@@ -65,6 +65,7 @@ type FS struct {
 	cfg                Config
 	server             *fuse.Server
 	changes            *changes
+	aliases            *aliases
 	pages              pages
 	done               chan struct{} // closed when the mount is gone
 	since              int64         // nanoseconds: when New was called
@@ -102,6 +103,7 @@ func New(cfg Config) *FS {
 		handles:       make(map[uint64]*handle),
 		next:          1,
 		ghosts:        make(map[uint64]ghost),
+		aliases:       newAliases(),
 	}
 }
 
@@ -153,7 +155,8 @@ func (fs *FS) Mount(dir string) error {
 		Debug:                    fs.cfg.Debug,
 		Logger:                   slog.NewLogLogger(fs.cfg.Log.Handler(), slog.LevelDebug),
 		// Without KILLPRIV_V2 the kernel asks for security.capability before every write.
-		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_READDIRPLUS_AUTO,
+		// What is opened past the page cache can be mapped all the same.
+		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_DIRECT_IO_ALLOW_MMAP,
 	}
 	if fs.cfg.ACL {
 		opts.EnableAcl = true
@@ -162,7 +165,7 @@ func (fs *FS) Mount(dir string) error {
 	if fs.cfg.ReadOnly {
 		opts.Options = append(opts.Options, "ro")
 	}
-	server, err := fuse.NewServer(fs, dir, opts)
+	server, err := fuse.NewServer(spelled{fs}, dir, opts)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", dir, err)
 	}

@@ -33,6 +33,7 @@ type opening struct {
 type change struct {
 	ns dbfs.NamespaceID
 	journal.Change
+	forget *spelling // not nil: that is all
 }
 
 func newChanges() *changes {
@@ -43,6 +44,9 @@ func newChanges() *changes {
 
 // ino returns the inode number that the kernel may know the node by.
 func (c *change) ino() uint64 {
+	if c.forget != nil {
+		return c.forget.dir
+	}
 	if c.Before != nil {
 		return c.Before.Ino
 	}
@@ -77,18 +81,30 @@ func (c *changes) room() {
 func (c *changes) add(ns dbfs.NamespaceID, cs []journal.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, one := range cs {
+		c.enqueue(change{ns: ns, Change: one})
+	}
+	c.moved.Broadcast()
+}
+
+// forget queues that the kernel is to look a name up again.
+func (c *changes) forget(ns dbfs.NamespaceID, what spelling) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.enqueue(change{ns: ns, forget: &what})
+	c.moved.Broadcast()
+}
+
+// enqueue is called with mu held.
+func (c *changes) enqueue(one change) {
 	if c.closed {
 		return
 	}
-	for _, one := range cs {
-		queued := change{ns, one}
-		c.queue = append(c.queue, queued)
-		c.due[queued.ino()]++
-		if o := c.opening[queued.ino()]; o != nil {
-			o.changed = true
-		}
+	c.queue = append(c.queue, one)
+	c.due[one.ino()]++
+	if o := c.opening[one.ino()]; o != nil {
+		o.changed = true
 	}
-	c.moved.Broadcast()
 }
 
 func (c *changes) take() ([]change, bool) {
@@ -199,7 +215,10 @@ func (fs *FS) invalidate() {
 		}
 		gone := removedDirs(queue)
 		for _, c := range queue {
-			if sp, err := fs.space(c.ns); err == nil {
+			if c.forget != nil {
+				fs.server.EntryNotify(c.forget.dir, c.forget.name)
+				fs.server.InodeNotify(c.forget.dir, 0, 0) // with its listing
+			} else if sp, err := fs.space(c.ns); err == nil {
 				(&teller{fs, sp, gone}).tell(c.Change)
 			}
 			fs.changes.told(c)

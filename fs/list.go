@@ -52,6 +52,9 @@ func (fs *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.Dir
 		if n != nil {
 			shown := fs.live(*n)
 			fs.entry(&shown, entry)
+			if sp := fs.handle(in.Fh).dir.space; isAlias(in.NodeId) || sp.portable() && fs.aliases.has(sp, n) {
+				entry.EntryValid = 0
+			}
 		}
 		return true
 	})

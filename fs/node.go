@@ -164,14 +164,15 @@ func split(ns int64) (sec uint64, nsec uint32) {
 
 func (fs *FS) dirChanged(ino uint64) { fs.dirTimes.set(ino, fs.cfg.Clock().UnixNano()) }
 
-// Lookup finds a name in a directory. That there is none is an answer too, and kept.
+// Lookup finds a name in a directory. That there is none is an answer too, and kept, unless
+// another spelling of it may come.
 func (fs *FS) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	sp, dir, err := fs.find(header.NodeId)
 	if err != nil {
 		return fs.status(err)
 	}
-	n, err := fs.child(sp, dir, name)
-	if errors.Is(err, dbfs.ErrNotExist) {
+	stored, n, err := fs.child(sp, dir, name)
+	if errors.Is(err, dbfs.ErrNotExist) && !sp.portable() {
 		*out = fuse.EntryOut{EntryValid: forever}
 		return fuse.OK
 	}
@@ -179,22 +180,24 @@ func (fs *FS) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string,
 		return fs.status(err)
 	}
 	fs.entry(&n, out)
+	if sp.portable() {
+		fs.spell(sp, &stored, &n, name, header, out)
+	}
 	return fuse.OK
 }
 
-// child returns what stands under a name, as its open handles see it.
-func (fs *FS) child(sp *space, dir dbfs.Node, name string) (dbfs.Node, error) {
+// child returns what stands under a name, and what it leads to, as its open handles see it.
+func (fs *FS) child(sp *space, dir dbfs.Node, name string) (stored, n dbfs.Node, err error) {
 	if len(name) > dbfs.MaxName {
-		return dbfs.Node{}, dbfs.ErrNameTooLong
+		return stored, n, dbfs.ErrNameTooLong
 	}
-	n, err := sp.journal.Child(dir.ID, name)
-	if err != nil {
-		return n, err
+	if stored, err = sp.journal.Child(dir.ID, name); err != nil {
+		return stored, n, err
 	}
-	if _, n, err = fs.shown(sp, n); err != nil {
-		return n, err
+	if _, n, err = fs.shown(sp, stored); err != nil {
+		return stored, n, err
 	}
-	return fs.live(n), nil
+	return stored, fs.live(n), nil
 }
 
 // live returns the node with the size and time that a writer has given it meanwhile.
