@@ -89,8 +89,7 @@ func TestContentCheck(t *testing.T) {
 }
 
 func TestOpAsJSON(t *testing.T) {
-	op := sampleOp()
-	op.Ino, op.Below = 0, nil // do not travel
+	op := sampleOp().Travelling()
 	b, err := json.Marshal(op)
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,11 @@ const (
 	OpRevive                       // a deleted or unreachable node comes back at (Parent, Name)
 	OpExchange                     // Node and the one in Replace change places
 	OpDeleteTree                   // a directory with all that is below it
+	OpCopy                         // create, of a file whose bytes the server has in Src
 )
+
+// Makes reports whether an edit of this type makes a node.
+func (t OpType) Makes() bool { return t == OpCreate || t == OpCopy }
 
 // MaxTreeNodes is how many nodes may be below a directory that is deleted in one edit.
 const MaxTreeNodes = 2000
@@ -73,9 +77,45 @@ type Op struct {
 	// delete tree: the log as far as the user had seen it. What is below must not have changed since.
 	Seen JID `json:"seen,omitempty"`
 
+	// copy, and write where it may be: who makes the edit can read this, and chunks of Content
+	// may be taken from there, so that they need not be sent.
+	Src *Source `json:"src,omitempty"`
+
 	// These never travel.
-	Ino   uint64   `json:"-"` // create: the number the local kernel already knows the node by
-	Below []NodeID `json:"-"` // delete tree: what the user saw below, children before their directory
+	Ino   uint64      `json:"-"` // create: the number the local kernel already knows the node by
+	Below []NodeID    `json:"-"` // delete tree: what the user saw below, children before their directory
+	From  Origin      `json:"-"` // create, copy, write, revive: where the content came from; that node's deletion waits for this edit
+	Await NamespaceID `json:"-"` // delete: of a node that moves to that namespace, not sent before it is there; 0: does not wait
+}
+
+// A Source is a content that a file of some namespace has, or had.
+type Source struct {
+	NS   NamespaceID `json:"ns"`
+	Node NodeID      `json:"id"`
+	Rev  JID         `json:"crev"`
+}
+
+// An Origin is the node of another namespace that a file was before it was moved here. Zero: none.
+type Origin struct {
+	NS   NamespaceID
+	Node NodeID
+}
+
+// SetContent gives an edit another content. Where that of Src was is not where that is.
+func (op *Op) SetContent(c *Content) {
+	if op.Content == nil || c == nil || !op.Content.Equal(*c) {
+		op.Src = nil
+		if op.Type == OpCopy {
+			op.Type = OpCreate
+		}
+	}
+	op.Content = c
+}
+
+// Travelling returns the edit without what never travels.
+func (op Op) Travelling() Op {
+	op.Ino, op.Below, op.From, op.Await = 0, nil, Origin{}, 0
+	return op
 }
 
 // A Victim is the node that a move or an exchange puts out of its place, with the revisions
@@ -108,7 +148,7 @@ const MaxBatchOps = 512
 type Receipt string
 
 // opWords are the words that op types travel as.
-var opWords = []string{OpCreate: "create", OpWrite: "write", OpMove: "move", OpSetAttr: "setattr", OpDelete: "delete", OpRevive: "revive", OpExchange: "exchange", OpDeleteTree: "delete_tree"}
+var opWords = []string{OpCreate: "create", OpWrite: "write", OpMove: "move", OpSetAttr: "setattr", OpDelete: "delete", OpRevive: "revive", OpExchange: "exchange", OpDeleteTree: "delete_tree", OpCopy: "copy"}
 
 func (t OpType) String() string               { return word(opWords, int(t)) }
 func (t OpType) MarshalText() ([]byte, error) { return markWord(opWords, int(t)) }

@@ -174,6 +174,9 @@ const (
 	tagOpBelow
 	tagOpLink
 	tagOpSpecial
+	tagOpSource
+	tagOpFrom
+	tagOpAwait
 )
 
 // AppendOp appends the record of op to b.
@@ -217,6 +220,13 @@ func AppendOp(b []byte, op *Op) []byte {
 		w.ids(tagOpBelow, op.Below)
 		w.id(tagOpLink, op.Link)
 		w.uint(tagOpSpecial, uint64(op.Device))
+		if s := op.Src; s != nil {
+			w.origin(tagOpSource, Origin{s.NS, s.Node}, s.Rev)
+		}
+		if op.From != (Origin{}) {
+			w.origin(tagOpFrom, op.From, 0)
+		}
+		w.uint(tagOpAwait, uint64(op.Await))
 	})
 }
 
@@ -296,6 +306,13 @@ func (op *Op) field(tag byte, v value) {
 		v.id(&op.Link)
 	case tagOpSpecial:
 		op.Device = uint32(v.uint())
+	case tagOpSource:
+		from, rev := v.origin()
+		op.Src = &Source{NS: from.NS, Node: from.Node, Rev: rev}
+	case tagOpFrom:
+		op.From, _ = v.origin()
+	case tagOpAwait:
+		op.Await = NamespaceID(v.uint())
 	}
 }
 
@@ -479,6 +496,13 @@ func (w *fields) ids(tag byte, ids []NodeID) {
 	w.put(tag, v)
 }
 
+// origin writes a namespace, a node of it and a revision of that: big-endian.
+func (w *fields) origin(tag byte, at Origin, rev JID) {
+	v := binary.BigEndian.AppendUint64(nil, uint64(at.NS))
+	v = append(v, at.Node[:]...)
+	w.put(tag, binary.BigEndian.AppendUint64(v, uint64(rev)))
+}
+
 func (w *fields) chunks(tag byte, ids []ChunkID) {
 	if len(ids) == 0 {
 		return
@@ -553,6 +577,16 @@ func (v value) ids() []NodeID {
 		copy(ids[i][:], v.b[i*n:])
 	}
 	return ids
+}
+
+func (v value) origin() (at Origin, rev JID) {
+	const n = 8 + len(NodeID{}) + 8
+	if len(v.b) != n {
+		v.fail()
+		return at, 0
+	}
+	at = Origin{NamespaceID(binary.BigEndian.Uint64(v.b)), NodeID(v.b[8:])}
+	return at, JID(binary.BigEndian.Uint64(v.b[n-8:]))
 }
 
 func (v value) chunks() []ChunkID {

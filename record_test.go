@@ -28,6 +28,7 @@ func sampleOp() Op {
 		Replace: &Victim{Node: n.Parent, Base: Revs{Content: 9, Place: 10}, Parent: n.ID, Name: "y"},
 		Content: &n.Content, Attr: n.Attr, Mask: AttrMTime, Time: 5, Ino: 6,
 		Seen: 12, Below: []NodeID{{5}, {6}}, Link: NodeID{7}, Device: 0x801,
+		Src: &Source{NS: 13, Node: NodeID{7}, Rev: 14}, From: Origin{NS: 15, Node: NodeID{8}}, Await: 16,
 	}
 }
 
@@ -68,6 +69,7 @@ func TestOldRecordOpens(t *testing.T) {
 	want := sampleOp()
 	want.Node, want.Parent, want.Replace = NodeID{1, 2}, NodeID{3}, &Victim{Node: NodeID{4}, Base: want.Replace.Base}
 	want.Seen, want.Below, want.Link, want.Device = 0, nil, NodeID{}, 0
+	want.Src, want.From, want.Await = nil, Origin{}, 0
 	if got, err := DecodeOp(b); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}

@@ -23,6 +23,7 @@ const (
 	BatchNotSynced  Mutant = "batch-not-synced"  // a batch is sent that a loss of power takes back
 	SaveReplaces    Mutant = "save-replaces"     // a new file that is renamed over an old one replaces it, and its history ends
 	EvictPinned     Mutant = "evict-pinned"      // chunks are let go that pending edits name
+	CopyNotAwaited  Mutant = "copy-not-awaited"  // a file that is moved to another namespace is deleted before it is there
 )
 
 // Bugs of the server's commit, of its hints and of sharing chunks.
@@ -43,6 +44,7 @@ const (
 	CollectAtOnce       Mutant = "collect-at-once"        // what was touched a moment ago is condemned if nothing names it
 	CollectEarly        Mutant = "collect-early"          // the age of condemned chunks is receipt life less touch interval
 	NoTouchBeforeRevive Mutant = "no-touch-before-revive" // a revived file's old chunks are taken for granted
+	CopyUntouched       Mutant = "copy-untouched"         // what a copy takes from its source is not touched
 	ObjectNamesReused   Mutant = "object-names-reused"    // a chunk always gets the same object name
 	NoGrace             Mutant = "no-grace-for-condemned" // condemned chunks are deleted at once
 )

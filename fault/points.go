@@ -35,6 +35,11 @@ const (
 	// c2: bytes and edits are synced; who asked for it does not know.
 	EditSynced Point = "journal.synced"
 
+	// c2: a file that is moved to another namespace is recorded there; its deletion is not.
+	CopiedNotDeleted Point = "journal.copied-not-deleted"
+	// c9: what was moved to another namespace has arrived; its deletion goes on, and that is still noted there.
+	CarriedOn Point = "journal.carried-on"
+
 	// c3: sealed and recorded, nothing uploaded.
 	UploadBegins Point = "syncer.upload-begins"
 	// c4: an object is in the store; the server has not been told.
@@ -97,6 +102,7 @@ const (
 var Points = []Point{
 	DraftWritten, AsideCopied, SealHashed, SealEntered, SealedUnrecorded,
 	EditRecorded, EditSynced,
+	CopiedNotDeleted, CarriedOn,
 	UploadBegins, PutUnregistered, ReceiptLost,
 	BatchTaken, AnswerUnnoted, AckedUnseen, SettledPinned,
 	BetweenPages, BatchPreloaded,

@@ -35,8 +35,11 @@ func CheckOp(op *dbfs.Op) error {
 	if op.Node == dbfs.RootNode && op.Type != dbfs.OpSetAttr {
 		return fmt.Errorf("%w: %s of the root", dbfs.ErrInvalid, op.Type)
 	}
+	if err := checkSource(op); err != nil {
+		return err
+	}
 	switch op.Type {
-	case dbfs.OpCreate:
+	case dbfs.OpCreate, dbfs.OpCopy:
 		return checkCreate(op)
 	case dbfs.OpWrite:
 		if op.Content == nil {
@@ -60,6 +63,21 @@ func CheckOp(op *dbfs.Op) error {
 		return dbfs.CheckName(op.Name)
 	}
 	return fmt.Errorf("%w: an edit of type %d", dbfs.ErrInvalid, op.Type)
+}
+
+// checkSource wants a copy to say of what, and others only if they bring a content.
+func checkSource(op *dbfs.Op) error {
+	switch src := op.Src; {
+	case src == nil && op.Type != dbfs.OpCopy:
+		return nil
+	case src == nil, op.Content == nil:
+		return fmt.Errorf("%w: a %s without source or content", dbfs.ErrInvalid, op.Type)
+	case op.Type != dbfs.OpCopy && op.Type != dbfs.OpWrite && op.Type != dbfs.OpRevive:
+		return fmt.Errorf("%w: a %s with a source", dbfs.ErrInvalid, op.Type)
+	case src.NS == 0 || src.Node == dbfs.RootNode || src.Rev == 0 || src.Rev == dbfs.SelfRev:
+		return fmt.Errorf("%w: a %s of version %s of node %s", dbfs.ErrInvalid, op.Type, src.Rev, src.Node)
+	}
+	return nil
 }
 
 func checkCreate(op *dbfs.Op) error {

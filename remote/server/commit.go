@@ -15,6 +15,7 @@ import (
 //
 //	edit     asked of the namespace                                                    entries
 //	create   id unknown; parent a live directory; name free; chunks there              1
+//	copy     as create; chunks of its source count as there, see copy.go               1
 //	write    live file; content as it was seen; chunks there                           1
 //	move     live; place as seen; new parent a live directory, not below it; name free 1
 //	 replace … or the name held by exactly that file, as it was seen                   2
@@ -38,6 +39,7 @@ type proposal struct {
 	mounts bool                   // may make, delete and revive mounts: the server itself
 	stored map[dbfs.ChunkRef]bool // the chunks that its receipts vouch for
 	asked  map[dbfs.ChunkRef]bool // those that the server was asked to vouch for itself, and whether it does
+	lender *lender                // of what is copied from elsewhere; nil: nothing can be
 	now    time.Time
 }
 
@@ -89,8 +91,7 @@ func digestOps(ops []dbfs.Op) [32]byte {
 	h := sha256.New()
 	var b []byte
 	for i := range ops {
-		op := ops[i]
-		op.Ino, op.Below = 0, nil
+		op := ops[i].Travelling()
 		b = dbfs.AppendOp(b[:0], &op)
 		h.Write(b)
 	}
@@ -125,8 +126,8 @@ func judge(tx Tx, p *proposal, head Head, state *DeviceState) (outcome, error) {
 			return outcome{}, fmt.Errorf("edit %d: %w", i, err)
 		}
 	}
-	if len(j.ask) > 0 {
-		return outcome{}, &askError{j.ask}
+	if len(j.ask) > 0 || len(j.borrow) > 0 {
+		return outcome{}, &askError{j.ask, j.borrow}
 	}
 	if len(j.need) > 0 {
 		return outcome{}, &dbfs.NeedChunksError{Chunks: j.need}
@@ -145,14 +146,19 @@ type judgement struct {
 	p    *proposal
 	need []dbfs.ChunkID
 	ask  []dbfs.ChunkRef
+
+	borrow []loan
 }
 
-// An askError says that a batch brings back contents without receipts for them: the batch is
-// decided again when the chunks have been touched, as if receipts were given for them now.
-type askError struct{ refs []dbfs.ChunkRef }
+// An askError says that a batch brings back contents, or copies some, without receipts for them: the
+// batch is decided again when the chunks have been touched, as if receipts were given for them now.
+type askError struct {
+	refs  []dbfs.ChunkRef
+	loans []loan
+}
 
 func (e *askError) Error() string {
-	return fmt.Sprintf("%d chunks have to be vouched for", len(e.refs))
+	return fmt.Sprintf("%d chunks have to be vouched for", len(e.refs)+len(e.loans))
 }
 
 // seal signs the entries and weighs them.
@@ -181,7 +187,7 @@ func nodeWeight(n *dbfs.Node) int {
 
 func (j *judgement) apply(op *dbfs.Op) error {
 	switch op.Type {
-	case dbfs.OpCreate:
+	case dbfs.OpCreate, dbfs.OpCopy:
 		return j.create(op)
 	case dbfs.OpWrite:
 		return j.rewrite(op)
@@ -219,7 +225,7 @@ func (j *judgement) create(op *dbfs.Op) error {
 		Revs: dbfs.Revs{Content: j.next(), Place: j.next(), Attr: j.next()},
 	}
 	if op.Content != nil {
-		j.wantChunks(*op.Content, dbfs.Content{})
+		j.wantChunks(op, dbfs.Content{})
 		n.Content = *op.Content
 	}
 	if op.Kind == dbfs.KindLink {
@@ -241,7 +247,7 @@ func (j *judgement) rewrite(op *dbfs.Op) error {
 	if !j.seen(op.Base.Content, n.Revs.Content) && !fault.Bug(fault.BlindWrite) {
 		return j.refuse(dbfs.RefusedContent, op.Node)
 	}
-	j.wantChunks(*op.Content, n.Content)
+	j.wantChunks(op, n.Content)
 	j.lose(n)
 	now := *n
 	now.Content, now.Attr.MTime, now.Revs.Content = *op.Content, op.Attr.MTime, j.next()
@@ -471,7 +477,7 @@ func (j *judgement) revive(op *dbfs.Op) error {
 		} else {
 			j.lose(n)
 		}
-		j.wantChunks(*op.Content, held)
+		j.wantChunks(op, held)
 		now.Content, now.Revs.Content = *op.Content, j.next()
 	} else {
 		if there, err := j.vouch(n); err != nil {
@@ -574,16 +580,19 @@ func (j *judgement) mustBeFree(id dbfs.NodeID, at place) error {
 	return err
 }
 
-// wantChunks notes the chunks of a content that are neither in the receipts nor in what
-// the node holds now.
-func (j *judgement) wantChunks(want, held dbfs.Content) {
+// wantChunks notes the chunks of an edit's content that are neither in the receipts nor in what
+// the node holds now, nor to be had from the edit's source.
+func (j *judgement) wantChunks(op *dbfs.Op, held dbfs.Content) {
 	known := make(map[dbfs.ChunkRef]bool, len(held.Chunks))
 	for _, ref := range held.Refs() {
 		known[ref] = true
 	}
-	for _, ref := range want.Refs() {
-		if !known[ref] && !j.p.stored[ref] {
-			known[ref] = true // named once
+	for _, ref := range op.Content.Refs() {
+		if known[ref] || j.p.stored[ref] {
+			continue
+		}
+		known[ref] = true // named once
+		if !j.borrows(op.Src, ref) {
 			j.need = append(j.need, ref.ID)
 		}
 	}

@@ -33,6 +33,7 @@ func (se *Session) Commit(ctx context.Context, ns dbfs.NamespaceID, batch dbfs.B
 	}
 	return se.s.commit(ctx, ns, &proposal{
 		batch: &batch, actor: se.account, stored: se.s.openReceipts(ns, batch.Receipts), now: se.s.now(),
+		lender: newLender(se, ns),
 	})
 }
 
@@ -83,6 +84,9 @@ func (s *Server) decide(ctx context.Context, ns dbfs.NamespaceID, p *proposal) (
 			return out, err
 		}
 		if err := s.vouch(ctx, ns, ask.refs, p.asked); err != nil {
+			return out, err
+		}
+		if err := p.lender.lend(ctx, ask.loans); err != nil {
 			return out, err
 		}
 	}
