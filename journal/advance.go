@@ -291,7 +291,7 @@ func (a *advance) put(e *dbfs.Entry) (own bool, err error) {
 		if !slices.Contains(a.seen, ed) { // a replacing move has two entries, and so has an exchange
 			a.seen = append(a.seen, ed)
 		}
-		if ed.op.Type == dbfs.OpCreate && ed.op.Node == n.ID {
+		if ed.op.Type.Makes() && ed.op.Node == n.ID {
 			n.Ino = ed.op.Ino
 		}
 	}
@@ -366,6 +366,11 @@ func (a *advance) settle() error {
 			return err
 		}
 		j.pending.remove(e)
+		if e.op.From != (dbfs.Origin{}) && e.op.Await == 0 {
+			if err := j.arrive(a.txn, e.op.From); err != nil {
+				return err
+			}
+		}
 	}
 	if j.inflight == nil || len(a.seen) == 0 {
 		return nil

@@ -118,7 +118,7 @@ func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 		if len(b.edits) == dbfs.MaxBatchOps {
 			break
 		}
-		if e.op.Content != nil && j.open[e.op.Node] != nil || left.under(e) || j.isHeld(e) || j.isAside(&e.op) || !ready(&e.op) {
+		if e.op.Content != nil && j.open[e.op.Node] != nil || left.under(e) || j.leaves(e) || j.isHeld(e) || j.isAside(&e.op) || !ready(&e.op) {
 			left.add(e)
 			continue
 		}
@@ -223,6 +223,17 @@ func (j *Journal) Taken() {
 	}
 }
 
+// Undecided takes the batch in flight back: the server has not decided it, and its edits may go
+// in others before it can. Should the server take it after all, the log tells.
+func (j *Journal) Undecided() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken != nil || j.inflight == nil {
+		return j.broken
+	}
+	return j.unsend(j.st, j.inflight.edits)
+}
+
 // Refused notes that the server refused the batch in flight, and why. Its edits stay pending, and no
 // other batch is made of them before Advance, with what has happened, or Reconcile has
 // changed them so that they fit.
@@ -258,6 +269,12 @@ func (j *Journal) forget(skip uint64, why *dbfs.RefusedError) error {
 	if skip > 0 { // else the server said that it has none of them
 		tried = j.inflight.edits
 	}
+	return j.unsend(st, tried)
+}
+
+// unsend takes the batch in flight back. Of some of its edits nobody knows whether the server has
+// them. Called with mu held.
+func (j *Journal) unsend(st logState, tried []*edit) error {
 	err := j.cfg.KV.Update(func(txn dbfs.Txn) error {
 		if err := j.log.setState(txn, st); err != nil {
 			return err

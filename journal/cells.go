@@ -101,7 +101,7 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 		}
 	}
 	g.local = localOf(op, &n)
-	if op.Type == dbfs.OpCreate && there {
+	if op.Type.Makes() && there {
 		return g // it was taken, and is not made again wherever it is now
 	}
 	base := op.Base
@@ -109,7 +109,7 @@ func (j *Journal) see(op *dbfs.Op, s *snapshot) *sight {
 	if same { // no other bytes are in the way
 		base.Content = n.Revs.Content
 	}
-	if op.Type != dbfs.OpCreate {
+	if !op.Type.Makes() {
 		g.met = g.remotes(s, op.Node, base)
 	}
 	if same && reachable(s, n.ID) {
@@ -191,7 +191,7 @@ func changedBelow(s *snapshot, op *dbfs.Op) bool {
 
 func localOf(op *dbfs.Op, n *dbfs.Node) Local {
 	switch op.Type {
-	case dbfs.OpCreate:
+	case dbfs.OpCreate, dbfs.OpCopy:
 		return map[dbfs.Kind]Local{dbfs.KindFile: LocalCreate, dbfs.KindDir: LocalMkdir, dbfs.KindSymlink: LocalSymlink}[op.Kind]
 	case dbfs.OpWrite:
 		return LocalWrite

@@ -114,7 +114,7 @@ func (j *Journal) soleDelete(id dbfs.NodeID) *edit {
 		return nil
 	}
 	e := edits[0]
-	if e.op.Type != dbfs.OpDelete || e.fixed() || e.hold != 0 || j.isHeld(e) || j.isAside(&e.op) {
+	if e.op.Type != dbfs.OpDelete || e.op.Await != 0 || e.fixed() || e.hold != 0 || j.isHeld(e) || j.isAside(&e.op) {
 		return nil
 	}
 	return e

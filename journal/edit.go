@@ -95,7 +95,7 @@ func (j *Journal) edit(inos int, take func() uint64, fn func(*editor) error) (ch
 
 // record appends an edit with a fresh id. Bases are those of the view.
 func (ed *editor) record(op dbfs.Op) error {
-	if n, ok := ed.node(op.Node); ok && op.Type != dbfs.OpCreate {
+	if n, ok := ed.node(op.Node); ok && !op.Type.Makes() {
 		op.Base = n.Revs
 	}
 	return ed.append(op)
@@ -114,7 +114,7 @@ func (ed *editor) appendFor(since uint64, op dbfs.Op) error {
 	if op.Time == 0 {
 		op.Time = ed.now
 	}
-	if op.Type == dbfs.OpCreate {
+	if op.Type.Makes() {
 		if op.Ino == 0 {
 			op.Ino = ed.takeIno()
 		}
@@ -152,6 +152,8 @@ func (ed *editor) amend(e *edit, change func(op *dbfs.Op)) error {
 	was := e.op
 	change(&e.op)
 	e.op.Time = ed.now
+	ed.j.pending.carry(&was, -1)
+	ed.j.pending.carry(&e.op, 1)
 	e.judged = e.hold != 0
 	if e.op.Content != was.Content {
 		ed.j.amended(e, &was)
@@ -281,7 +283,10 @@ func (j *Journal) Write(id dbfs.NodeID, base, content dbfs.Content, mtime int64)
 			at = to
 		case content.Equal(n.Content) && mtime == n.Attr.MTime:
 		case last != nil:
-			err := ed.amend(last, func(op *dbfs.Op) { op.Content, op.Attr.MTime = &content, mtime })
+			err := ed.amend(last, func(op *dbfs.Op) {
+				op.SetContent(&content)
+				op.Attr.MTime = mtime
+			})
 			if err != nil {
 				return err
 			}
@@ -371,7 +376,7 @@ func (ed *editor) setAttrOf(id dbfs.NodeID, mask dbfs.AttrMask, attr dbfs.Attr) 
 	edits := ed.j.pending.byNode[id]
 	if len(edits) > 0 {
 		e := edits[len(edits)-1]
-		if !e.fixed() && !ed.j.isRejected(e) && e.op.Node == id && (e.op.Type == dbfs.OpCreate || e.op.Type == dbfs.OpSetAttr) {
+		if !e.fixed() && !ed.j.isRejected(e) && e.op.Node == id && (e.op.Type.Makes() || e.op.Type == dbfs.OpSetAttr) {
 			return ed.amend(e, func(op *dbfs.Op) {
 				op.Attr.Set(mask, attr)
 				if op.Type == dbfs.OpSetAttr {
@@ -525,7 +530,7 @@ func (ed *editor) replant(n dbfs.Node, to dbfs.Op) error {
 	op, since := edits[0].op, edits[0].oldest()
 	op.Parent, op.Name, op.Attr, op.Time = to.Parent, to.Name, n.Attr, ed.now
 	if n.Kind == dbfs.KindFile {
-		op.Content = &n.Content
+		op.SetContent(&n.Content)
 	}
 	if err := ed.cancel(n.ID, edits); err != nil {
 		return err
@@ -577,7 +582,8 @@ func (ed *editor) removeDir(n dbfs.Node) error {
 func (ed *editor) remove(n dbfs.Node) error {
 	if ed.neverSent(n.ID) {
 		ed.leaveHold(n.ID)
-		return ed.cancel(n.ID, ed.j.pending.byNode[n.ID])
+		edits := ed.j.pending.byNode[n.ID]
+		return errors.Join(ed.unwanted(edits), ed.cancel(n.ID, edits))
 	}
 	base, err := ed.abandon(n.ID)
 	if err != nil {
@@ -589,7 +595,7 @@ func (ed *editor) remove(n dbfs.Node) error {
 // neverSent reports whether all there is of a node is unsent edits that nothing else leans on.
 func (ed *editor) neverSent(id dbfs.NodeID) bool {
 	edits := ed.j.pending.byNode[id]
-	if len(edits) == 0 || edits[0].op.Type != dbfs.OpCreate || ed.j.pending.inside[id] > 0 {
+	if len(edits) == 0 || !edits[0].op.Type.Makes() || ed.j.pending.inside[id] > 0 {
 		return false
 	}
 	for _, e := range edits {
@@ -615,7 +621,7 @@ func (ed *editor) abandon(id dbfs.NodeID) (dbfs.Revs, error) {
 		n, _ := ed.node(id)
 		return n.Revs, nil
 	}
-	return edits[keep].op.Base, ed.cancel(id, edits[keep:])
+	return edits[keep].op.Base, errors.Join(ed.unwanted(edits[keep:]), ed.cancel(id, edits[keep:]))
 }
 
 // leaveHold notes that who still writes to the node writes to a file without a name.
@@ -716,7 +722,7 @@ func (j *Journal) setIno(txn dbfs.Txn, id dbfs.NodeID, ino uint64) error {
 
 func (j *Journal) setCreateIno(txn dbfs.Txn, id dbfs.NodeID, ino uint64) error {
 	edits := j.pending.byNode[id]
-	if len(edits) == 0 || edits[0].op.Type != dbfs.OpCreate {
+	if len(edits) == 0 || !edits[0].op.Type.Makes() {
 		return fmt.Errorf("node %s: %w", id, dbfs.ErrNotExist)
 	}
 	edits[0].op.Ino = ino // it never travels, so it may change even in flight

@@ -205,7 +205,7 @@ func (j *Journal) standing(txn dbfs.Txn, e *edit, had map[dbfs.NodeID]stand, los
 	if s, ok := had[e.op.Node]; ok {
 		return s, nil
 	}
-	if e.op.Type == dbfs.OpCreate {
+	if e.op.Type.Makes() {
 		return stand{mtime: e.op.Attr.MTime}, nil
 	}
 	n, err := j.cfg.Tree.Node(txn, e.op.Node)
@@ -222,7 +222,8 @@ func (j *Journal) goBack(e *edit, to stand) (ws writes) {
 		"namespace", j.cfg.NS, "node", e.op.Node, "name", j.view.nodes[e.op.Node].Name, "bytes lost", e.op.Content.Size, "bytes shown", to.content.Size)
 	back := *e
 	back.stands = nil
-	back.op.Content, back.op.Attr.MTime = &to.content, to.mtime
+	back.op.SetContent(&to.content)
+	back.op.Attr.MTime, back.op.From = to.mtime, dbfs.Origin{} // so what it was before it was moved here stays
 	sent := e.sent
 	ws.add(200+opBytes(&back.op), func(txn dbfs.Txn) error {
 		if sent {

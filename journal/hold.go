@@ -363,7 +363,7 @@ func (j *Journal) isHeld(e *edit) bool {
 	if len(j.holds) == 0 {
 		return false
 	}
-	return j.keeps(e) || e.op.Type == dbfs.OpCreate && slices.ContainsFunc(j.pending.byNode[e.op.Node], j.keeps)
+	return j.keeps(e) || e.op.Type.Makes() && slices.ContainsFunc(j.pending.byNode[e.op.Node], j.keeps)
 }
 
 // keeps reports whether an edit is in a hold that has not been approved. What is made only to
@@ -550,7 +550,7 @@ func (r *rebase) discard() {
 		if !r.j.isRejected(e) || r.j.holdOf(e.hold).Decision != Discarded || e.op.Replace == nil {
 			continue
 		}
-		if first := r.old.byNode[e.op.Node][0]; first.op.Type == dbfs.OpCreate && first.op.Node == e.op.Node && !first.fixed() {
+		if first := r.old.byNode[e.op.Node][0]; first.op.Type.Makes() && first.op.Node == e.op.Node && !first.fixed() {
 			r.unwanted[e.op.Node] = true
 		}
 	}

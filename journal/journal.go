@@ -81,6 +81,8 @@ type Journal struct {
 	cfg Config
 	log *log
 
+	carrying sync.Mutex // held while something moves to another namespace, or is let go on there; before mu, of any journal
+
 	observing sync.RWMutex // held while changes of the server's doing can be seen and Observe has not heard of them; after mu
 
 	mu        sync.RWMutex // guards what follows
@@ -94,6 +96,7 @@ type Journal struct {
 	nextN     uint64              // the next OpID.N
 	open      map[dbfs.NodeID]*hold
 	needed    map[dbfs.ChunkID]int
+	arrived   map[dbfs.Origin]bool // moved here and at the server, or not wanted any more; those there have yet to hear of it
 	sets      uint64               // how often an edit got a content
 	synced    uint64               // of those, how many the last Sync has made durable
 	syncing   uint64               // … and the Sync that began last will have
@@ -203,6 +206,9 @@ func (j *Journal) load() error {
 			j.inflight.mark(true)
 		}
 		if j.notices, err = j.log.notices(txn); err != nil {
+			return err
+		}
+		if j.arrived, err = j.log.arrived(txn); err != nil {
 			return err
 		}
 		j.holds, err = j.log.holds(txn)

@@ -20,6 +20,7 @@ import (
 //	b/<ns><gen><key>    u64 number of the edit, then its stands (goback.go), each u64 time, u64 size, chunk ids
 //	c/<ns><time><node>  JSON of a lasting Notice; time u64 nanoseconds
 //	h/<ns><id>          JSON of a Hold; id u64
+//	m/<ns><ns><node>    nothing: what that node of another namespace was has arrived (carry.go)
 //
 // All values stand between a u8 version (1) and the u32 CRC-32C of all before it.
 //
@@ -182,6 +183,8 @@ func encodeEdit(e *edit) []byte {
 func checkOp(op *dbfs.Op) error {
 	ok := false
 	switch op.Type {
+	case dbfs.OpCopy:
+		ok = op.Kind == dbfs.KindFile && op.Content != nil && op.Src != nil
 	case dbfs.OpCreate:
 		ok = op.Kind == dbfs.KindDir || op.Kind == dbfs.KindSymlink || op.Kind == dbfs.KindFile && op.Content != nil ||
 			op.Kind.IsSpecial() || op.Kind == dbfs.KindLink && op.Link != (dbfs.NodeID{})

@@ -57,7 +57,7 @@ func about(op *dbfs.Op) []dbfs.NodeID {
 // places returns where the edit puts nodes.
 func places(op *dbfs.Op) []place {
 	switch op.Type {
-	case dbfs.OpCreate, dbfs.OpMove, dbfs.OpRevive:
+	case dbfs.OpCreate, dbfs.OpCopy, dbfs.OpMove, dbfs.OpRevive:
 		return []place{{op.Parent, op.Name}}
 	case dbfs.OpExchange:
 		return []place{{op.Parent, op.Name}, {op.Replace.Parent, op.Replace.Name}}
@@ -78,10 +78,12 @@ type pending struct {
 	inside map[dbfs.NodeID]int // edits that place something in that directory
 	shifts int                 // edits that shift
 	rmdirs int                 // edits that delete a directory by itself
+	waits  int                 // deletions that wait for another namespace
+	coming map[dbfs.Origin]int // edits with something that was moved here from there
 }
 
 func newPending() *pending {
-	return &pending{byNode: make(map[dbfs.NodeID][]*edit), inside: make(map[dbfs.NodeID]int)}
+	return &pending{byNode: make(map[dbfs.NodeID][]*edit), inside: make(map[dbfs.NodeID]int), coming: make(map[dbfs.Origin]int)}
 }
 
 func (p *pending) len() int { return len(p.list) - p.gone }
@@ -120,6 +122,19 @@ func (p *pending) add(e *edit) {
 	if e.rmdir() {
 		p.rmdirs++
 	}
+	p.carry(&e.op, 1)
+}
+
+// carry counts an edit of a move between namespaces, at either end.
+func (p *pending) carry(op *dbfs.Op, n int) {
+	switch {
+	case op.Await != 0:
+		p.waits += n
+	case op.From != (dbfs.Origin{}):
+		if p.coming[op.From] += n; p.coming[op.From] == 0 {
+			delete(p.coming, op.From)
+		}
+	}
 }
 
 // remove takes an edit out; the order of the rest stays.
@@ -139,6 +154,7 @@ func (p *pending) remove(e *edit) {
 	if e.rmdir() {
 		p.rmdirs--
 	}
+	p.carry(&e.op, -1)
 	e.gone = true
 	p.gone++
 	p.compact()

@@ -189,13 +189,14 @@ type State struct {
 	Pending int  // edits of it that the server has not taken
 	Sent    bool // one of them is on its way
 	Open    bool // somebody writes to it
+	Leaving bool // it moves to another namespace, and nothing of it is sent before it is there
 }
 
 // StateOf returns how a node stands with the server.
 func (j *Journal) StateOf(id dbfs.NodeID) State {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	st := State{Open: j.open[id] != nil}
+	st := State{Open: j.open[id] != nil, Leaving: j.pending.waits > 0 && j.isLeaving(id)}
 	for _, e := range j.pending.byNode[id] {
 		st.Pending++
 		st.Sent = st.Sent || e.sent

@@ -80,6 +80,7 @@ type rebase struct {
 	last     uint64               // key of the edit before
 	numbers  []number
 	notices  []Notice
+	arrived  []dbfs.Origin // what was moved here, and is at the server
 }
 
 // A number is the inode number that a node gets.
@@ -112,7 +113,7 @@ func (r *rebase) resolve(txn dbfs.Txn) error {
 func (r *rebase) giveInos() error {
 	var made []*edit
 	for e := range r.j.pending.all() {
-		if e.op.Type == dbfs.OpCreate && e.op.Ino == 0 {
+		if e.op.Type.Makes() && e.op.Ino == 0 {
 			made = append(made, e)
 		}
 	}
@@ -151,17 +152,20 @@ func (r *rebase) edit(e *edit) error {
 	if err := r.sound(&out); err != nil {
 		return err
 	}
+	if op.From != (dbfs.Origin{}) && op.Await == 0 && !carries(&out, op.From) {
+		r.arrived = append(r.arrived, op.From)
+	}
 	for _, f := range out.follows {
 		if fault.Bug(fault.NotFollowed) {
 			break
 		}
 		r.follows[f.from] = f.to
 		r.looks.follow(f)
-		if op.Type == dbfs.OpCreate && op.Kind != dbfs.KindLink && f.from == op.Node { // adopted: the kernel goes on with the number it has
+		if op.Type.Makes() && op.Kind != dbfs.KindLink && f.from == op.Node { // adopted: the kernel goes on with the number it has
 			r.keepIno(f.to, op.Ino)
 		}
 	}
-	if op.Type == dbfs.OpCreate && op.Kind != dbfs.KindLink && len(out.edits) == 0 && len(out.follows) == 0 {
+	if op.Type.Makes() && op.Kind != dbfs.KindLink && len(out.edits) == 0 && len(out.follows) == 0 {
 		r.keepIno(op.Node, op.Ino)
 	}
 	for _, b := range out.beaten {
@@ -292,6 +296,9 @@ func (r *rebase) write() error {
 	}
 	for i := range r.notices {
 		ws.add(600, func(txn dbfs.Txn) error { return j.notify(txn, &r.notices[i]) })
+	}
+	for _, at := range r.arrived {
+		ws.add(100, func(txn dbfs.Txn) error { return j.arrive(txn, at) })
 	}
 	fault.Here(fault.RebaseBegins)
 	noMoreDue := func(txn dbfs.Txn, st *logState) error {

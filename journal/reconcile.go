@@ -63,7 +63,7 @@ type outcome struct {
 func (o *outcome) made() int {
 	n := 0
 	for i := range o.edits {
-		if o.edits[i].op.Type == dbfs.OpCreate {
+		if o.edits[i].op.Type.Makes() {
 			n++
 		}
 	}
@@ -86,14 +86,16 @@ type resolver struct {
 	env
 	s    layer
 	time int64 // the edit's
+	src  *dbfs.Source
+	from dbfs.Origin
 	out  outcome
 }
 
 // resolve decides one edit over s and lays the outcome over it.
 func resolve(op dbfs.Op, s layer, e env) outcome {
-	r := &resolver{env: e, s: s, time: op.Time}
+	r := &resolver{env: e, s: s, time: op.Time, src: op.Src, from: op.From}
 	switch op.Type {
-	case dbfs.OpCreate:
+	case dbfs.OpCreate, dbfs.OpCopy:
 		r.create(op)
 	case dbfs.OpWrite:
 		r.write(op)
@@ -201,8 +203,8 @@ func unheardOf(id dbfs.NodeID) dbfs.Node {
 // copyOf turns a write that lost into a new file beside n.
 func (r *resolver) copyOf(op dbfs.Op, n dbfs.Node) {
 	made := dbfs.Op{
-		ID: op.ID, Type: dbfs.OpCreate, Node: r.newNode(), Parent: r.reviveDir(n.Parent), Kind: dbfs.KindFile,
-		Content: op.Content, Attr: n.Attr, Time: r.time,
+		ID: op.ID, Type: typeOf(op.Src), Node: r.newNode(), Parent: r.reviveDir(n.Parent), Kind: dbfs.KindFile,
+		Content: op.Content, Attr: n.Attr, Time: r.time, Src: op.Src, From: op.From,
 	}
 	made.Attr.MTime = op.Attr.MTime
 	made.Name = r.freeName(made.Parent, n.Name, conflictedCopy, n)
@@ -430,8 +432,11 @@ func (r *resolver) bringBack(n dbfs.Node, parent dbfs.NodeID, name string, conte
 		return n.ID
 	}
 	op := dbfs.Op{Type: dbfs.OpRevive, Node: n.ID, Parent: r.reviveDir(parent), Name: name, Content: content, Link: n.Link, Time: r.time}
+	if content != nil {
+		op.Src, op.From = r.src, r.from
+	}
 	if _, known := r.s.node(n.ID); !known || lost(n) {
-		op.Type, op.Node, op.Kind, op.Attr, op.Target, op.Device = dbfs.OpCreate, r.newNode(), n.Kind, n.Attr, n.Target, n.Device
+		op.Type, op.Node, op.Kind, op.Attr, op.Target, op.Device = typeOf(op.Src), r.newNode(), n.Kind, n.Attr, n.Target, n.Device
 		if content != nil {
 			op.Attr.MTime = mtime
 		}
@@ -503,7 +508,7 @@ func (r *resolver) beat(node dbfs.NodeID, base dbfs.Revs) {
 
 // emit lays an edit over the state, with its bases at what it is laid over.
 func (r *resolver) emit(op dbfs.Op) {
-	if n, ok := r.s.node(op.Node); ok && op.Type != dbfs.OpCreate {
+	if n, ok := r.s.node(op.Node); ok && !op.Type.Makes() {
 		op.Base = n.Revs
 	}
 	e := edit{op: op}

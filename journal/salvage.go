@@ -34,7 +34,7 @@ func (j *Journal) Salvage() (all []Salvaged, rest []dbfs.Op, err error) {
 				all = append(all, Salvaged{Node: n, Path: s.salvagePath(n)})
 			}
 			all[i].Ops = append(all[i].Ops, e.op)
-			if e.op.Type == dbfs.OpCreate || e.op.Content != nil {
+			if e.op.Type.Makes() || e.op.Content != nil {
 				all[i].Last = e.op.ID
 			}
 		}
@@ -46,7 +46,7 @@ func (j *Journal) Salvage() (all []Salvaged, rest []dbfs.Op, err error) {
 // holdsBytes reports whether a pending edit of a node brings something that the server has not.
 func (j *Journal) holdsBytes(id dbfs.NodeID) bool {
 	for _, e := range j.pending.byNode[id] {
-		if e.op.Node == id && (e.op.Type == dbfs.OpCreate && e.op.Kind != dbfs.KindMount && e.op.Kind != dbfs.KindLink || e.op.Content != nil) {
+		if e.op.Node == id && (e.op.Type.Makes() && e.op.Kind != dbfs.KindMount && e.op.Kind != dbfs.KindLink || e.op.Content != nil) {
 			return true
 		}
 	}

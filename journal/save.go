@@ -99,12 +99,30 @@ func (ed *editor) save(n, old dbfs.Node) error {
 }
 
 func (ed *editor) saveContent(n, old dbfs.Node, since uint64) error {
-	set := func(op *dbfs.Op) { op.Content, op.Attr.MTime = &n.Content, n.Attr.MTime }
-	if n.Content.Equal(old.Content) && n.Attr.MTime == old.Attr.MTime {
+	made := ed.j.pending.byNode[n.ID][0].op
+	made.SetContent(&n.Content)
+	return ed.rewrite(old, n.Content, n.Attr.MTime, made.Src, made.From, since)
+}
+
+// rewrite gives a file a content that stood elsewhere.
+func (ed *editor) rewrite(old dbfs.Node, content dbfs.Content, mtime int64, src *dbfs.Source, from dbfs.Origin, since uint64) error {
+	set := func(op *dbfs.Op) {
+		op.Content, op.Attr.MTime, op.Src, op.From = &content, mtime, src, from
+		if op.Type.Makes() {
+			op.Type = typeOf(op.Src)
+		}
+	}
+	there := old.Revs.Content != dbfs.SelfRev
+	if content.Equal(old.Content) && mtime == old.Attr.MTime && (there || from == (dbfs.Origin{})) {
 		return nil
 	}
 	if last := ed.contentEdit(old.ID); last != nil {
-		last.since = min(last.oldest(), since)
+		if err := ed.unwanted([]*edit{last}); err != nil {
+			return err
+		}
+		if since != 0 {
+			last.since = min(last.oldest(), since)
+		}
 		return ed.amend(last, set)
 	}
 	op := dbfs.Op{Type: dbfs.OpWrite, Node: old.ID, Base: old.Revs}

@@ -50,7 +50,7 @@ func (t *transplant) readUp(s *snapshot, id dbfs.NodeID) {
 // have been made and deleted again, and the server takes an id only once.
 func (t *transplant) renew(txn dbfs.Txn) error {
 	for e := range t.j.pending.all() {
-		if e.op.Type != dbfs.OpCreate || !e.fixed() {
+		if !e.op.Type.Makes() || !e.fixed() {
 			continue
 		}
 		_, err := t.j.cfg.Tree.NextNode(txn, e.op.Node)

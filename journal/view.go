@@ -211,7 +211,7 @@ func applyTo(n *dbfs.Node, op *dbfs.Op) {
 		return
 	}
 	switch op.Type {
-	case dbfs.OpCreate:
+	case dbfs.OpCreate, dbfs.OpCopy:
 		*n = dbfs.Node{
 			ID: op.Node, Parent: op.Parent, Name: op.Name, Kind: op.Kind, Attr: op.Attr, Target: op.Target, Mount: op.Mount, Link: op.Link, Device: op.Device,
 			Revs: dbfs.Revs{Content: dbfs.SelfRev, Place: dbfs.SelfRev, Attr: dbfs.SelfRev}, CTime: op.Time, Ino: op.Ino,
