@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
@@ -57,9 +58,13 @@ func (sp *space) sendable() func(*dbfs.Op) bool {
 	}
 }
 
-// uploaded reports whether an edit's content is at the server.
+// uploaded reports whether an edit's content is at the server, as far as that is known. What a copy
+// names is, in its source, unless the server has asked for it.
 func (sp *space) uploaded(op *dbfs.Op) bool {
-	return op.Content == nil || sp.receipts.have(op.Content.Refs())
+	if op.Content == nil || sp.receipts.have(op.Content.Refs()) {
+		return true
+	}
+	return op.Src != nil && !sp.receipts.wants(op.Content)
 }
 
 // commit sends one batch and takes its answer to the journal.
@@ -90,14 +95,27 @@ func (sp *space) commit(ctx context.Context, batch *journal.Batch) (refused bool
 		}
 		return true, sp.reconcile(ctx)
 	case errors.As(err, &need):
-		sp.receipts.drop(need.Chunks, receipts)
-		return true, fmt.Errorf("%w; uploading them again: %w", err, dbfs.ErrOffline)
+		return true, sp.need(batch, need, receipts)
 	case errors.Is(err, dbfs.ErrInvalid), errors.Is(err, dbfs.ErrTooLarge), errors.Is(err, dbfs.ErrNameTooLong):
 		return false, sp.withdraw(batch, err)
 	case errors.Is(err, dbfs.ErrReset):
 		sp.listAnew()
 	}
 	return false, fmt.Errorf("commit: %w", err)
+}
+
+// need has chunks uploaded that a batch names and that the server does not have. Those of a copy may
+// take long, or be out of reach: other edits do not wait for them.
+func (sp *space) need(batch *journal.Batch, need *dbfs.NeedChunksError, sent []dbfs.Receipt) error {
+	sp.receipts.drop(need.Chunks, sent)
+	copies := slices.ContainsFunc(batch.Ops, func(op dbfs.Op) bool { return op.Src != nil })
+	if copies {
+		sp.receipts.want(need.Chunks)
+		if err := sp.journal.Undecided(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w; uploading them: %w", need, dbfs.ErrOffline)
 }
 
 // withdraw takes back a batch that would be answered in the same way for ever. Smaller ones

@@ -147,6 +147,7 @@ func (sp *space) turn(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return err
 	}
+	err = errors.Join(err, sp.s.carryOn(sp.journal.NS()))
 	sp.attempted(err)
 	if err != nil {
 		sp.behind = true

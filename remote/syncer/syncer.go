@@ -39,6 +39,10 @@ type Config struct {
 	// caller until done is called.
 	Read func(ctx context.Context, ns dbfs.NamespaceID, node dbfs.NodeID, i int, ref dbfs.ChunkRef) (raw []byte, done func(), err error)
 
+	// Journal returns the journal of a namespace for which something waits that was moved there,
+	// synced or not; nil: it is not here any more. No function: what is not synced is waited for.
+	Journal func(ns dbfs.NamespaceID) *journal.Journal
+
 	// Namespaces hears what the account may see, each time the server is reached anew.
 	Namespaces func([]dbfs.Namespace)
 

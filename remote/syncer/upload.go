@@ -79,7 +79,10 @@ func (sp *space) missing() []piece {
 		if op.Content == nil {
 			continue
 		}
-		if st := sp.journal.StateOf(op.Node); st.Open && !st.Sent {
+		if st := sp.journal.StateOf(op.Node); (st.Open || st.Leaving) && !st.Sent {
+			continue
+		}
+		if op.Src != nil && !sp.receipts.wants(op.Content) {
 			continue
 		}
 		n := 0
@@ -226,9 +229,10 @@ type receipts struct {
 
 	mu    sync.Mutex // guards what follows
 	known map[dbfs.ChunkID]receipt
-	err   error         // why the last round failed; nil: it did not
-	new   chan struct{} // closed and replaced when receipts arrive
-	again chan struct{} // closed and replaced by retry
+	asked map[dbfs.ChunkID]bool // the server wants them, although a copy's source should have them
+	err   error                 // why the last round failed; nil: it did not
+	new   chan struct{}         // closed and replaced when receipts arrive
+	again chan struct{}         // closed and replaced by retry
 }
 
 type receipt struct {
@@ -241,7 +245,7 @@ type receipt struct {
 const receiptLife = 20 * time.Hour
 
 func newReceipts(clock func() time.Time) *receipts {
-	return &receipts{clock: clock, known: make(map[dbfs.ChunkID]receipt), new: make(chan struct{}), again: make(chan struct{})}
+	return &receipts{clock: clock, known: make(map[dbfs.ChunkID]receipt), asked: make(map[dbfs.ChunkID]bool), new: make(chan struct{}), again: make(chan struct{})}
 }
 
 func (r *receipts) put(id dbfs.ChunkID, rec dbfs.Receipt) {
@@ -267,6 +271,23 @@ func (r *receipts) have(refs []dbfs.ChunkRef) bool {
 		}
 	}
 	return true
+}
+
+// want notes that the server has asked for chunks that a copy should find in its source.
+func (r *receipts) want(ids []dbfs.ChunkID) {
+	r.mu.Lock()
+	for _, id := range ids {
+		r.asked[id] = true
+	}
+	r.mu.Unlock()
+	r.retry()
+}
+
+// wants reports whether the server has asked for chunks of a content.
+func (r *receipts) wants(c *dbfs.Content) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.asked) > 0 && slices.ContainsFunc(c.Chunks, func(id dbfs.ChunkID) bool { return r.asked[id] })
 }
 
 // of returns the receipts of all chunks that the ops name, each once.
@@ -313,6 +334,11 @@ func (r *receipts) forget(needed func(dbfs.ChunkID) bool) {
 	for id := range r.known {
 		if !needed(id) {
 			delete(r.known, id)
+		}
+	}
+	for id := range r.asked {
+		if !needed(id) {
+			delete(r.asked, id)
 		}
 	}
 }
