@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -201,6 +202,9 @@ func (fs *FS) moved(sp *space, oldDir, newDir uint64, nodes ...dbfs.NodeID) {
 
 func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName string, noReplace bool) error {
 	sp, from, to, err := fs.findBoth(oldDir, newDir)
+	if errors.Is(err, syscall.EXDEV) {
+		return fs.renameAway(oldDir, oldName, newDir, newName, noReplace)
+	}
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func (e *elsewhere) takeOp(op *dbfs.Op) {
 		n.Content, n.Revs.Content = *op.Content, e.next
 	}
 	switch op.Type {
-	case dbfs.OpCreate:
+	case dbfs.OpCreate, dbfs.OpCopy:
 		n.ID, n.Kind, n.Attr, n.Target, n.Device = op.Node, op.Kind, op.Attr, op.Target, op.Device
 		n.Parent, n.Name, n.Revs = op.Parent, op.Name, dbfs.Revs{Content: e.next, Place: e.next, Attr: e.next}
 		if n.Link = op.Link; n.Kind == dbfs.KindLink {

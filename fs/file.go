@@ -21,14 +21,14 @@ import (
 // old inode number, and the name gets a new one (detach): what is read through one handle is
 // one version. What its writers have written becomes a conflicted copy when it is sealed.
 type file struct {
-	fs    *FS
-	ino   uint64
-	space *space
+	fs  *FS
+	ino uint64
 
 	fresh    sync.Once    // the first that opens it makes sure that the kernel has no other bytes
 	sealing  sync.Mutex   // one seal at a time
 	reading  sync.RWMutex // held for reading by reads under way: a body is not closed under them
 	mu       sync.RWMutex // guards what follows; taken after sealing and reading
+	space    *space       // changes when the file moves to another namespace
 	id       dbfs.NodeID
 	handles  int
 	writers  int
@@ -37,7 +37,8 @@ type file struct {
 	held     bool          // the journal holds back edits of id until the last writer has closed
 	base     dbfs.Content  // what was opened or, since, recorded last
 	sealed   *dbfs.Content // what the draft holds, if it is sealed and could not be recorded
-	stand    dbfs.NodeID   // not zero: what the cache knows the draft by; see begin
+	stand    cache.File    // not zero: what the cache knows draft and body by; see begin and settleIn
+	spare    bool          // nobody else knows the stand
 	body     *cache.Body   // nil: nobody has read yet, or there is a draft
 	draft    *cache.Draft  // nil: nobody has written yet
 	mtime    int64         // nanoseconds, of the draft; set by writes and by utimens
@@ -51,6 +52,21 @@ func (f *file) node() (dbfs.Node, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.nodeLocked()
+}
+
+// look returns the file as node does, and the namespace that it is in.
+func (f *file) look() (*space, dbfs.Node, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	n, err := f.nodeLocked()
+	return f.space, n, err
+}
+
+// at returns the namespace that the file is in.
+func (f *file) at() *space {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.space
 }
 
 func (f *file) nodeLocked() (dbfs.Node, error) {
@@ -82,8 +98,8 @@ func (f *file) nodeLocked() (dbfs.Node, error) {
 
 // key is what the cache knows the file's bytes by. Called with mu held.
 func (f *file) key() cache.File {
-	if f.stand != (dbfs.NodeID{}) {
-		return cache.File{NS: f.space.ns, Node: f.stand}
+	if f.stand != (cache.File{}) {
+		return f.stand
 	}
 	return cache.File{NS: f.space.ns, Node: f.id}
 }
@@ -155,7 +171,7 @@ func (f *file) begin() error {
 	if errors.Is(err, dbfs.ErrBusy) {
 		// Somebody still writes to the version before this one, under the inode that it had. Chunks
 		// are found by what they hold, so this draft can do with any name until it is closed.
-		f.stand = dbfs.NewNodeID(f.fs.cfg.Clock())
+		f.stand, f.spare = cache.File{NS: f.space.ns, Node: dbfs.NewNodeID(f.fs.cfg.Clock())}, true
 		draft, err = f.fs.cfg.Cache.Draft(f.key(), f.base)
 	}
 	if err != nil {
@@ -286,7 +302,7 @@ func (f *file) seal(ctx context.Context) error {
 		fault.Here(fault.SealedUnrecorded)
 	}
 	news, err := f.record()
-	f.fs.changes.add(f.space.ns, news)
+	f.fs.changes.add(f.at().ns, news)
 	return err
 }
 
@@ -424,7 +440,7 @@ func (f *file) sync(ctx context.Context) error {
 			return fmt.Errorf("sync %s: %w", f.id, err)
 		}
 	}
-	return f.space.journal.Sync()
+	return f.at().journal.Sync()
 }
 
 // detach cuts the file off from its name, which leads to another version or nowhere now. With
@@ -546,7 +562,7 @@ func (f *file) close() error {
 	if f.body != nil {
 		errs = append(errs, f.body.Close())
 	}
-	if f.stand != (dbfs.NodeID{}) {
+	if f.spare {
 		errs = append(errs, f.fs.cfg.Cache.Forget(f.key()))
 	}
 	f.draft, f.body = nil, nil

@@ -366,7 +366,7 @@ func (fs *FS) follow(sp *space, c journal.Change) {
 		return // gone again
 	}
 	for _, f := range fs.openFiles() {
-		if f.space.ns != sp.ns {
+		if f.at().ns != sp.ns {
 			continue
 		}
 		news, err := f.followTo(c.Node, to)

@@ -20,8 +20,7 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 	f := fs.files[ino]
 	fs.mu.Unlock()
 	if f != nil {
-		n, err := f.node()
-		return f.space, n, err
+		return f.look()
 	}
 	sp, n, err := fs.nodeOf(ino)
 	if errors.Is(err, dbfs.ErrNotExist) { // perhaps it has become another node just now

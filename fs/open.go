@@ -31,7 +31,7 @@ func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 	if err != nil {
 		return fs.status(err)
 	}
-	f.space.journal.Observed()
+	f.at().journal.Observed()
 	f.fresh.Do(func() {
 		changed := fs.changes.changed(ino) // then the kernel may not even know its size
 		if !f.pagesAre() || changed {
@@ -181,12 +181,12 @@ func (fs *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint
 
 // killPriv takes the bits from a file that a write takes.
 func (fs *FS) killPriv(f *file) error {
-	n, err := f.node()
+	sp, n, err := f.look()
 	if err != nil || n.Attr.Mode&killed(n.Attr.Mode) == 0 {
 		return err
 	}
 	n.Attr.Mode &^= killed(n.Attr.Mode)
-	return fs.setAttr(f.space, n, dbfs.AttrMode, n.Attr)
+	return fs.setAttr(sp, n, dbfs.AttrMode, n.Attr)
 }
 
 // truncate changes the size of a file, open or not.
@@ -242,7 +242,7 @@ func (fs *FS) release(fh uint64) error {
 		fs.drop(f)
 	}
 	if read {
-		fs.cfg.Closed(f.space.ns, f.id)
+		fs.cfg.Closed(f.at().ns, f.id)
 	}
 	return err
 }

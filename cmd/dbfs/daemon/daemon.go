@@ -136,7 +136,7 @@ func (d *Daemon) build() (err error) {
 	d.cache, err = cache.Open(cache.Options{
 		State: d.set.State, Cache: d.set.Cache, KV: d.kv,
 		Size: d.set.CacheSize, Unsent: d.set.UnsentSize, MinFree: d.set.MinFree,
-		Chunks: d.link.chunks, FetchTimeout: cmp.Or(d.set.FetchTimeout, 30*time.Second), Log: d.log,
+		Chunks: elsewhere{d.link.chunks, d}, FetchTimeout: cmp.Or(d.set.FetchTimeout, 30*time.Second), Log: d.log,
 	})
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (d *Daemon) build() (err error) {
 	})
 	d.syncer = syncer.New(syncer.Config{
 		Meta: d.link.meta, Notifier: d.link.notifier, Chunks: d.link.chunks, Device: d.me.Device,
-		Read: d.readChunk, Namespaces: d.setNamespaces, Busy: d.busy, Log: d.log,
+		Read: d.readChunk, Journal: d.journalOf, Namespaces: d.setNamespaces, Busy: d.busy, Log: d.log,
 	})
 	for _, ns := range d.me.Namespaces {
 		if err := d.open(ns); err != nil {

@@ -30,6 +30,9 @@ import (
 //	3  bytes and record are made durable
 //	4  the edits are dropped from the namespace's journal
 //
+// What was to be moved here from another namespace, and is there still as it was, is not exported: with
+// the edits dropped it is back there.
+//
 // A crash between any two repeats what is missing. What has been edited between 1 and 4 is not
 // dropped, and exported anew. A file of which not all bytes are here, and cannot be fetched any
 // more, is not exported; its edits are kept, shown under attention, and go on if the
@@ -107,6 +110,10 @@ func (d *Daemon) recoverEdits(ctx context.Context, sp *space, why string) error 
 	x := &export{d: d, from: sp, root: root, dir: recoveredName(d.named(sp), time.Now())}
 	var failed []error
 	for _, s := range all {
+		if d.staysBehind(&s) {
+			drop = append(drop, s.Ops...)
+			continue
+		}
 		if err := x.one(ctx, &s); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", s.Path, err))
 			continue

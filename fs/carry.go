@@ -1,0 +1,111 @@
+package fs
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/cache"
+	"github.com/dbfs/dbfs/journal"
+)
+
+// A rename to another namespace makes another node of a file: journal/carry.go. The kernel moves the
+// inode that it has, and so do the handles that are open.
+
+// renameAway moves a file or symlink to another namespace. Directories are for programs to copy:
+// they do when they hear EXDEV.
+func (fs *FS) renameAway(oldDir uint64, oldName string, newDir uint64, newName string, noReplace bool) error {
+	from, inFrom, err := fs.findWritable(oldDir)
+	if err != nil {
+		return err
+	}
+	to, inTo, err := fs.findWritable(newDir)
+	if err != nil {
+		return err
+	}
+	n, err := from.journal.Child(inFrom.ID, oldName)
+	if err != nil {
+		return err
+	}
+	if n.Kind.IsDir() {
+		return fmt.Errorf("move directory %q to another namespace: %w", oldName, syscall.EXDEV)
+	}
+	if err := fs.sealBeforeSave(n); err != nil {
+		return err
+	}
+	var over *dbfs.Node
+	if victim, err := to.journal.Child(inTo.ID, newName); err == nil {
+		over = &victim
+		fs.haunt(to, victim)
+	}
+	now, err := fs.carry(from, to, n, over, func() (dbfs.Node, error) {
+		return from.journal.MoveOut(n.ID, to.journal, inTo.ID, newName, noReplace)
+	})
+	if err != nil {
+		if over != nil {
+			fs.unhaunt(over.Ino)
+		}
+		return err
+	}
+	fs.dirChanged(oldDir)
+	fs.dirChanged(newDir)
+	if left, err := from.journal.Node(n.ID); err == nil { // another device has changed it just now
+		fs.changes.add(from.ns, []journal.Change{{Node: left.ID, After: &left, Remote: true}})
+	}
+	if !fs.changes.idle() {
+		fs.changes.add(to.ns, fs.whereabouts(to, now.ID))
+	}
+	return nil
+}
+
+// findWritable returns a directory of a namespace that may be written to.
+func (fs *FS) findWritable(dir uint64) (*space, dbfs.Node, error) {
+	sp, n, err := fs.find(dir)
+	if err == nil {
+		err = sp.mayWrite()
+	}
+	return sp, n, err
+}
+
+// carry runs a rename between namespaces, as move does one within.
+func (fs *FS) carry(from, to *space, n dbfs.Node, victim *dbfs.Node, rename func() (dbfs.Node, error)) (dbfs.Node, error) {
+	fs.opening.Lock()
+	defer fs.opening.Unlock()
+	f := fs.openFile(n.Ino)
+	if f != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+	}
+	var old *file
+	if victim != nil {
+		old = fs.openFile(victim.Ino)
+	}
+	if old != nil {
+		old.mu.Lock()
+		defer old.mu.Unlock()
+	}
+	now, err := rename()
+	if err != nil {
+		return now, err
+	}
+	if f != nil && f.space == from && f.id == n.ID && f.own == nil {
+		f.settleIn(to, now.ID)
+	}
+	if old != nil {
+		old.detachLocked(*victim, true)
+	}
+	return now, nil
+}
+
+// settleIn lets the file go on in another namespace. What it reads and writes stays where it is:
+// chunks are found by what they hold. Called with mu held.
+func (f *file) settleIn(sp *space, id dbfs.NodeID) {
+	if f.held {
+		sp.journal.Hold(id)
+		f.space.journal.Release(f.id)
+	}
+	if f.stand == (cache.File{}) && (f.draft != nil || f.body != nil) {
+		f.stand = f.key()
+	}
+	f.space, f.id = sp, id
+}
