@@ -163,37 +163,46 @@ func (j *Journal) depart(was *dbfs.Node, to *Journal, now dbfs.NodeID) error {
 	if err != nil {
 		return err
 	}
-	changes, err := j.departLocked(was, to, now, take)
+	here, there, err := j.departLocked(was, to, now, take)
 	if err == nil {
-		j.cfg.Observe(changes)
+		j.cfg.Observe(here)
+		to.cfg.Observe(there)
 	}
 	return err
 }
 
-func (j *Journal) departLocked(was *dbfs.Node, to *Journal, now dbfs.NodeID, take func() uint64) ([]Change, error) {
+// departLocked also returns what looks different, here and there.
+func (j *Journal) departLocked(was *dbfs.Node, to *Journal, now dbfs.NodeID, take func() uint64) (here, there []Change, err error) {
 	bothJournals.Lock()
 	defer bothJournals.Unlock()
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	if to.broken != nil {
-		return nil, to.broken
+		return nil, nil, to.broken
 	}
-	changes, err := j.edit(1, take, func(ed *editor) error {
+	here, err = j.edit(1, take, func(ed *editor) error {
 		if n, ok := ed.node(was.ID); ok {
 			if err := ed.depart(&n, was, to.cfg.NS); err != nil {
 				return err
 			}
 		}
-		return to.setIno(ed.txn, now, was.Ino)
+		l, s := newLooks(), to.snapshot(ed.txn)
+		l.remember(s, now)
+		if err := to.setIno(ed.txn, now, was.Ino); err != nil {
+			return err
+		}
+		there = l.changes(s, false)
+		return s.err
 	})
 	if err != nil {
 		to.reload()
 	}
-	return changes, err
+	return here, there, err
 }
 
 func (ed *editor) depart(n, was *dbfs.Node, to dbfs.NamespaceID) error {
 	ed.dirty = true
+	ed.remember(ed.snapshot, n.ID)
 	if err := ed.j.setIno(ed.txn, n.ID, ed.takeIno()); err != nil {
 		return err
 	}
@@ -360,10 +369,10 @@ func (j *Journal) carryOn(l *looks, through map[dbfs.Origin]bool) error {
 // travel: it has, elsewhere.
 func (ed *editor) letGo(e *edit) error {
 	id := e.op.Node
-	if ed.neverSent(id) {
-		return ed.cancel(id, ed.j.pending.byNode[id])
-	}
 	edits := ed.j.pending.byNode[id]
+	if ed.neverSent(id) {
+		return errors.Join(ed.unwanted(edits), ed.cancel(id, edits))
+	}
 	end := slices.Index(edits, e)
 	keep := end
 	for keep > 0 && !edits[keep-1].fixed() && edits[keep-1].op.Node == id &&
@@ -466,6 +475,16 @@ func (j *Journal) Origins(id dbfs.ChunkID) []dbfs.NamespaceID {
 		}
 	}
 	return all
+}
+
+// GiveUp drops a copy whose bytes are nowhere any more: others have deleted what it is of, too long
+// ago, before the server heard of it. What was copied is back where it was, as far as it is there.
+func (j *Journal) GiveUp(op dbfs.Op) error {
+	if op.Src == nil {
+		return fmt.Errorf("%w: give up a %s with bytes of its own", dbfs.ErrInvalid, op.Type)
+	}
+	j.cfg.Log.Warn("a file that was moved here cannot be had any more, and is given up", "namespace", j.cfg.NS, "node", op.Node, "name", op.Name)
+	return j.Abandon([]dbfs.Op{op})
 }
 
 // StaysBehind reports whether the server has a node still as it was when it was moved elsewhere, so

@@ -21,6 +21,7 @@ type Local string
 
 const (
 	LocalCreate  Local = "create file"
+	LocalCopy    Local = "copy file"
 	LocalMkdir   Local = "mkdir"
 	LocalSymlink Local = "symlink"
 	LocalWrite   Local = "write"
@@ -191,7 +192,9 @@ func changedBelow(s *snapshot, op *dbfs.Op) bool {
 
 func localOf(op *dbfs.Op, n *dbfs.Node) Local {
 	switch op.Type {
-	case dbfs.OpCreate, dbfs.OpCopy:
+	case dbfs.OpCopy:
+		return LocalCopy
+	case dbfs.OpCreate:
 		return map[dbfs.Kind]Local{dbfs.KindFile: LocalCreate, dbfs.KindDir: LocalMkdir, dbfs.KindSymlink: LocalSymlink}[op.Kind]
 	case dbfs.OpWrite:
 		return LocalWrite

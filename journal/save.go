@@ -112,9 +112,13 @@ func (ed *editor) rewrite(old dbfs.Node, content dbfs.Content, mtime int64, src 
 			op.Type = typeOf(op.Src)
 		}
 	}
-	there := old.Revs.Content != dbfs.SelfRev
-	if content.Equal(old.Content) && mtime == old.Attr.MTime && (there || from == (dbfs.Origin{})) {
-		return nil
+	if content.Equal(old.Content) && mtime == old.Attr.MTime {
+		if from == (dbfs.Origin{}) {
+			return nil
+		}
+		if old.Revs.Content != dbfs.SelfRev { // the server has it
+			return ed.j.arrive(ed.txn, from)
+		}
 	}
 	if last := ed.contentEdit(old.ID); last != nil {
 		if err := ed.unwanted([]*edit{last}); err != nil {

@@ -38,3 +38,25 @@ func (s *Syncer) journalOf(ns dbfs.NamespaceID) (*journal.Journal, bool) {
 	}
 	return sp.journal, true
 }
+
+// giveUp notes that the bytes of a copy are nowhere: neither here, nor at the server, which wants them.
+// The goroutine that syncs drops the copy.
+func (sp *space) giveUp(op dbfs.Op) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.lost = append(sp.lost, op)
+	poke(sp.news)
+}
+
+// dropLost gives up the copies whose bytes are nowhere.
+func (sp *space) dropLost() error {
+	sp.mu.Lock()
+	lost := sp.lost
+	sp.lost = nil
+	sp.mu.Unlock()
+	var errs []error
+	for _, op := range lost {
+		errs = append(errs, sp.journal.GiveUp(op))
+	}
+	return errors.Join(errs...)
+}

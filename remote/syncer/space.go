@@ -32,6 +32,7 @@ type space struct {
 	told      bool          // of news that no pull has brought yet
 	unwatched bool          // left out of the poll
 	reset     bool          // the log cannot be continued: list anew
+	lost      []dbfs.Op     // copies whose bytes are nowhere
 	confirmed time.Time     // when a pull last came to the log's end
 	sent      int64         // bytes put
 	dedup     int64         // bytes that the server had already
@@ -184,6 +185,9 @@ func (sp *space) step(ctx context.Context) error {
 			return err
 		}
 		sp.behind = false
+	}
+	if err := sp.dropLost(); err != nil {
+		return err
 	}
 	return sp.push(ctx)
 }

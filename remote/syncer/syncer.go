@@ -20,7 +20,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -167,12 +169,13 @@ func (s *Syncer) Kick() {
 	poke(s.repoll)
 }
 
+// all returns the namespaces in order of id.
 func (s *Syncer) all() []*space {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]*space, 0, len(s.spaces))
-	for _, sp := range s.spaces {
-		all = append(all, sp)
+	for _, ns := range slices.Sorted(maps.Keys(s.spaces)) {
+		all = append(all, s.spaces[ns])
 	}
 	return all
 }

@@ -21,6 +21,7 @@ type piece struct {
 	node dbfs.NodeID
 	i    int
 	ref  dbfs.ChunkRef
+	copy *dbfs.Op // the edit, if it has its bytes from a source
 }
 
 const (
@@ -92,7 +93,11 @@ func (sp *space) missing() []piece {
 				continue
 			}
 			seen[ref.ID] = true
-			pieces = append(pieces, piece{op.Node, i, ref})
+			p := piece{node: op.Node, i: i, ref: ref}
+			if op.Src != nil {
+				p.copy = &op
+			}
+			pieces = append(pieces, p)
 			if n++; n == filePieces {
 				break
 			}
@@ -182,6 +187,10 @@ func (sp *space) put(ctx context.Context, p piece) error {
 	if err != nil {
 		if !sp.journal.Needs(p.ref.ID) {
 			return nil // overwritten meanwhile: nobody wants it any more
+		}
+		if p.copy != nil && (errors.Is(err, dbfs.ErrNotExist) || errors.Is(err, dbfs.ErrCorrupt)) {
+			sp.giveUp(*p.copy)
+			return fmt.Errorf("chunk %s of node %s, a copy, is nowhere any more, and the copy is given up: %w (%v)", p.ref.ID, p.node, dbfs.ErrBusy, err)
 		}
 		return fmt.Errorf("chunk %s of node %s cannot be read from this disk: %w", p.ref.ID, p.node, err)
 	}

@@ -40,6 +40,8 @@ var crashes = map[fault.Point]crash{
 	fault.SealedUnrecorded: {nth: 20},
 	fault.EditRecorded:     {nth: 40},
 	fault.EditSynced:       {nth: 10},
+	fault.CopiedNotDeleted: {nth: 4, before: (*ruin).second, reach: (*ruin).moveAll, after: (*ruin).allMoved},
+	fault.CarriedOn:        {before: (*ruin).second, reach: (*ruin).moveAll, after: (*ruin).allMoved},
 	fault.UploadBegins:     {nth: 3},
 	fault.PutUnregistered:  {nth: 10},
 	fault.ReceiptLost:      {nth: 10},

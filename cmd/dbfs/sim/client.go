@@ -31,6 +31,7 @@ type client struct {
 	// What a restart makes anew.
 	life    int
 	j       *journal.Journal
+	second  *journal.Journal // of the second namespace; nil: nothing moves there
 	s       *syncer.Syncer
 	poll    *server.Poll // parked; nil: none
 	polled  dbfs.JID     // the cursor that it waits at
@@ -118,6 +119,11 @@ func (c *client) open() error {
 	x := wire{c}
 	c.s = syncer.New(syncer.Config{Meta: x, Chunks: x, Device: c.sessions[0].Device(), Read: c.read, Clock: c.clock, Log: silent})
 	c.s.Add(c.j, dbfs.RoleWrite)
+	if c.w.plan.movers {
+		if err := c.openSecond(inodes, txn); err != nil {
+			return err
+		}
+	}
 	c.listed = false
 	c.learn()
 	return nil
@@ -197,7 +203,7 @@ func (c *client) copied(r slog.Record) {
 func (c *client) read(_ context.Context, _ dbfs.NamespaceID, _ dbfs.NodeID, _ int, ref dbfs.ChunkRef) ([]byte, func(), error) {
 	b, ok := c.chunks[ref.ID]
 	if !ok {
-		return nil, nil, dbfs.ErrNotExist
+		return c.readElsewhere(ref)
 	}
 	return b, func() {}, nil
 }
@@ -205,7 +211,7 @@ func (c *client) read(_ context.Context, _ dbfs.NamespaceID, _ dbfs.NodeID, _ in
 // unpin lets chunks go that no pending edit names any more.
 func (c *client) unpin(refs []dbfs.ChunkRef) {
 	for _, r := range refs {
-		if !c.heldChunk(r.ID) {
+		if !c.heldChunk(r.ID) && !c.needed(r.ID) {
 			delete(c.chunks, r.ID)
 		}
 	}
@@ -297,6 +303,9 @@ func (c *client) step() {
 		c.touched = c.touches()
 		err = c.s.Step(w.ctx, w.ns())
 		c.touched = nil
+		if w.plan.movers && (w.calm || w.schedule.IntN(2) == 0) {
+			err = errors.Join(err, c.s.Step(w.ctx, w.base.second))
+		}
 	})
 	if !survived {
 		c.foreign = true // perhaps
@@ -384,7 +393,7 @@ func (c *client) upload() {
 	w := c.w
 	var err error
 	var some bool
-	if !c.run(&c.putting, func() { some, err = c.s.StepUpload(w.ctx, w.ns()) }) || !some {
+	if !c.run(&c.putting, func() { some, err = c.putSome() }) || !some {
 		return
 	}
 	if w.tracing {
@@ -450,6 +459,12 @@ func (c *client) fsync() {
 	if err := c.j.Sync(); err != nil {
 		c.explain(err)
 		return
+	}
+	if c.second != nil {
+		if err := c.second.Sync(); err != nil {
+			c.explain(err)
+			return
+		}
 	}
 	c.unsynced = c.unsynced[:0]
 	if c.w.tracing {

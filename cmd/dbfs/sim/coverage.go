@@ -97,6 +97,8 @@ var (
 	sameName = []row{
 		{journal.LocalCreate, journal.RemoteFile, "A N"},
 		{journal.LocalCreate, journal.RemoteDir, "N"},
+		{journal.LocalCopy, journal.RemoteFile, "A N"},
+		{journal.LocalCopy, journal.RemoteDir, "N"},
 		{journal.LocalMkdir, journal.RemoteFile, "N"},
 		{journal.LocalMkdir, journal.RemoteDir, "A N"},
 		{journal.LocalSymlink, journal.RemoteFile, "A N"},
@@ -109,6 +111,8 @@ var (
 	parents = []row{
 		{journal.LocalCreate, journal.RemoteParent, "V VN"},
 		{journal.LocalCreate, journal.RemoteMoved, "K"},
+		{journal.LocalCopy, journal.RemoteParent, "V VN"},
+		{journal.LocalCopy, journal.RemoteMoved, "K"},
 		{journal.LocalMkdir, journal.RemoteParent, "V VN"},
 		{journal.LocalMkdir, journal.RemoteMoved, "K"},
 		{journal.LocalSymlink, journal.RemoteParent, "V VN"},
@@ -144,10 +148,11 @@ const (
 	Locked       Event = "roles changed"
 	LateClosing  Event = "files closed that others had changed meanwhile"
 	ServerReborn Event = "servers started again"
+	MovedOut     Event = "files moved to another namespace"
 )
 
 var allEvents = []Event{Refusal, Repeat, Relisting, Death, DeathInside, PowerLoss, DiskFailure, Upload, Deletion, Collected,
-	Restored, CutOff, Locked, LateClosing, ServerReborn}
+	Restored, CutOff, Locked, LateClosing, ServerReborn, MovedOut}
 
 // Events counts them.
 type Events map[Event]int

@@ -67,6 +67,9 @@ func (w *world) nothingLost() {
 			live[numberOf(n.Content)] = true
 		}
 	}
+	for c := range w.inSecond() {
+		live[c] = true
+	}
 	for c := 1; c <= w.ledger.last; c++ {
 		if who := w.ledger.written[c]; who != "" && !live[c] && !w.ledger.excused[c] {
 			w.fail("P2", "content %d of %s is lost", c, who)

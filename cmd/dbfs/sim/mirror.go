@@ -106,6 +106,7 @@ func (m *mirror) apply(e *dbfs.Entry) {
 	n := e.Node
 	old, known := m.nodes[n.ID]
 	m.forward(e, &old, known)
+	m.w.arrivedBefore(e, &old)
 	m.taken[e.Op] = e.JID
 	m.log = append(m.log, *e)
 	m.enter(n)

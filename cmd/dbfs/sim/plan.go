@@ -23,6 +23,7 @@ type Plan struct {
 	holds    bool // files stay open for writing over remote changes
 	smallTxn bool // transactions of the clients hold little
 	tables   bool // one client has other tables of Unicode
+	movers   bool // files move between two namespaces
 
 	names dbfs.NameRule
 
@@ -75,6 +76,10 @@ var Plans = []Plan{
 	{Name: "roles", roles: true, crashes: true, chunks: true, rates: rough},
 	{Name: "links", Links: true, crashes: true, power: true, holds: true, chunks: true, rates: rough},
 	{Name: "links in a crowd", Links: true, Crowd: true, crashes: true, cutoff: true, smallTxn: true, rates: lossy},
+	{Name: "movers", movers: true, crashes: true, chunks: true, rates: rough},
+	{Name: "movers offline", movers: true, crashes: true, power: true, smallTxn: true, rates: lossy},
+	{Name: "movers resets", movers: true, crashes: true, cutoff: true, chunks: true, rates: lossy},
+	{Name: "movers and garbage", movers: true, garbage: true, chunks: true, rates: rough},
 	{Name: "lone resets", Active: 1, crashes: true, cutoff: true, chunks: true, rates: lossy},
 	{Name: "spellings", names: dbfs.NamesPortable, Crowd: true, crashes: true, power: true, holds: true, smallTxn: true, rates: lossy},
 	{Name: "lone spellings", names: dbfs.NamesPortable, Active: 1, crashes: true, cutoff: true, holds: true, rates: lossy},

@@ -127,6 +127,7 @@ func (w *world) peace() {
 		w.checkNode(&n)
 		w.readable(&n)
 	}
+	w.secondAtPeace()
 	w.nothingLost()
 	w.mixText(w.picture())
 }
@@ -160,11 +161,13 @@ func (w *world) settle() bool {
 	for _, c := range w.clients {
 		before, head := c.j.Cursor(), w.mirror.head()
 		c.s.Hint(w.ns())
+		c.s.Hint(w.base.second) // which is nothing where nothing moves
 		c.step()
 		c.upload()
 		if c.j.Backlog().Edits > 0 || c.j.Cursor() != before || w.mirror.head() != head || c.j.Cursor().JID != w.mirror.head() {
 			rest = false
 		}
+		rest = c.secondRests() && rest
 		if c.exchanges > maxExchanges { // P9
 			w.fail("P9", "%s does not come to rest; it still has %d edits: %s", c.name, c.j.Backlog().Edits, result(nil))
 		}

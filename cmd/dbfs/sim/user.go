@@ -103,6 +103,9 @@ func (c *client) change() error {
 	if c.w.plan.Links && c.w.workload.IntN(5) == 0 {
 		return c.link(in)
 	}
+	if c.w.plan.movers && c.w.workload.IntN(3) == 0 {
+		return c.changeSecond(in)
+	}
 	n := c.w.workload.IntN(100)
 	if c.w.plan.Deep {
 		n = deepen(n, c.w.plan.Twins)

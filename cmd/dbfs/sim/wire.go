@@ -104,9 +104,13 @@ func (x wire) Commit(ctx context.Context, ns dbfs.NamespaceID, b dbfs.Batch) ([]
 	for i := range b.Ops {
 		w.sent[b.Ops[i].Node] = true
 	}
-	entries, err := carry(x, "commit", func(se *server.Session) ([]dbfs.Entry, error) {
+	what := "commit"
+	if ns != w.ns() {
+		what = "commit to the second namespace" // for which nobody waits
+	}
+	entries, err := carry(x, what, func(se *server.Session) ([]dbfs.Entry, error) {
 		entries, err := se.Commit(ctx, ns, b)
-		w.answered(x.c, &b, entries, err)
+		w.answered(x.c, ns, &b, entries, err)
 		return entries, err
 	})
 	if len(entries) > 0 {
@@ -117,7 +121,7 @@ func (x wire) Commit(ctx context.Context, ns dbfs.NamespaceID, b dbfs.Batch) ([]
 		often = 2 // it may only be late
 	}
 	if !w.calm && w.plan.rates[requestLost] > 0 && w.luck.IntN(often) == 0 {
-		w.late = append(w.late, lateCommit{x.c, b})
+		w.late = append(w.late, lateCommit{x.c, ns, b})
 	}
 	return entries, err
 }
@@ -125,6 +129,7 @@ func (x wire) Commit(ctx context.Context, ns dbfs.NamespaceID, b dbfs.Batch) ([]
 // A lateCommit is a request that the network delivers once more.
 type lateCommit struct {
 	c     *client
+	ns    dbfs.NamespaceID
 	batch dbfs.Batch
 }
 
@@ -140,9 +145,9 @@ func (w *world) deliver(i int) {
 	l := w.late[i]
 	w.late[i] = w.late[len(w.late)-1]
 	w.late = w.late[:len(w.late)-1]
-	entries, err := l.c.sessions[w.schedule.IntN(servers)].Commit(w.ctx, w.ns(), l.batch)
+	entries, err := l.c.sessions[w.schedule.IntN(servers)].Commit(w.ctx, l.ns, l.batch)
 	w.mirror.follow()
-	w.answered(l.c, &l.batch, entries, err)
+	w.answered(l.c, l.ns, &l.batch, entries, err)
 	if w.tracing {
 		w.note("an old batch %d of %s comes again: %s", l.batch.Seq, l.c.name, result(err))
 	}
@@ -151,6 +156,7 @@ func (w *world) deliver(i int) {
 // answerKey names a batch, and answer is what the server said of it.
 type answerKey struct {
 	client int
+	ns     dbfs.NamespaceID
 	epoch  uint32
 	seq    uint64
 	digest uint64
@@ -162,7 +168,7 @@ type answer struct {
 }
 
 // answered checks P6: a batch that was answered is answered in the same way again, or not at all.
-func (w *world) answered(c *client, b *dbfs.Batch, entries []dbfs.Entry, err error) {
+func (w *world) answered(c *client, ns dbfs.NamespaceID, b *dbfs.Batch, entries []dbfs.Entry, err error) {
 	var now answer
 	var refused *dbfs.RefusedError
 	switch {
@@ -171,11 +177,13 @@ func (w *world) answered(c *client, b *dbfs.Batch, entries []dbfs.Entry, err err
 	case errors.As(err, &refused):
 		now.refused = true
 		w.events[Refusal]++
-		w.mayRefuse(c, b, refused)
+		if ns == w.ns() {
+			w.mayRefuse(c, b, refused)
+		}
 	default:
 		return
 	}
-	key := answerKey{c.i, b.Epoch, b.Seq, w.digest(b.Ops)}
+	key := answerKey{c.i, ns, b.Epoch, b.Seq, w.digest(b.Ops)}
 	if before, ok := w.answers[key]; ok && before != now {
 		w.fail("P6", "batch %d of %s was answered with %+v, and now with %+v", b.Seq, c.name, before, now)
 	}
@@ -205,8 +213,7 @@ func (w *world) digest(ops []dbfs.Op) uint64 {
 	h := fnv.New64a()
 	var buf []byte
 	for i := range ops {
-		op := ops[i]
-		op.Ino = 0
+		op := ops[i].Travelling()
 		buf = dbfs.AppendOp(buf[:0], &op)
 		h.Write(buf)
 	}
@@ -214,11 +221,13 @@ func (w *world) digest(ops []dbfs.Op) uint64 {
 }
 
 // readable checks P7: what a live node holds can be read.
-func (w *world) readable(n *dbfs.Node) {
+func (w *world) readable(n *dbfs.Node) { w.readableIn(w.ns(), n) }
+
+func (w *world) readableIn(ns dbfs.NamespaceID, n *dbfs.Node) {
 	for _, ref := range n.Content.Refs() {
 		calm := w.calm
 		w.calm = true
-		_, err := w.reader().Get(w.ctx, w.ns(), ref)
+		_, err := w.reader().Get(w.ctx, ns, ref)
 		w.calm = calm
 		if err != nil {
 			w.fail("P7", "%s %q is at the server without its bytes: %v", short(n.ID), n.Name, err)

@@ -50,6 +50,7 @@ type world struct {
 	late    []lateCommit
 	answers map[answerKey]answer
 	sent    map[dbfs.NodeID]bool // what some batch has been about
+	moved   map[departure]int    // files that went to the second namespace: the content that they had then
 	epoch   uint32
 	backup  backup
 
@@ -67,7 +68,8 @@ type world struct {
 type base struct {
 	rows   *rows
 	ns     dbfs.NamespaceID
-	all    []dbfs.NamespaceID // the accounts' own ones, and ns
+	second dbfs.NamespaceID   // of the same owner and for the same people
+	all    []dbfs.NamespaceID // the accounts' own ones, and these two
 	owner  string             // token of the owner's first device
 	tokens []string           // of the devices
 	mine   []bool             // whether a device is the owner's
@@ -113,13 +115,15 @@ func makeBase(n int, rule dbfs.NameRule) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, err := owner.CreateNamespace(ctx, "shared", rule)
-	if err != nil {
-		return nil, err
-	}
-	b.ns = ns.ID
-	if err := owner.SetMember(ctx, b.ns, guest, dbfs.RoleWrite); err != nil {
-		return nil, err
+	for _, id := range []*dbfs.NamespaceID{&b.ns, &b.second} {
+		ns, err := owner.CreateNamespace(ctx, "shared", rule)
+		if err == nil {
+			err = owner.SetMember(ctx, ns.ID, guest, dbfs.RoleWrite)
+		}
+		if err != nil {
+			return nil, err
+		}
+		*id = ns.ID
 	}
 	var guests *server.Session
 	for i := range n {
@@ -146,7 +150,7 @@ func makeBase(n int, rule dbfs.NameRule) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.all = []dbfs.NamespaceID{ours[0].ID, theirs[0].ID, b.ns}
+	b.all = []dbfs.NamespaceID{ours[0].ID, theirs[0].ID, b.ns, b.second}
 	return b, err
 }
 
@@ -185,7 +189,7 @@ func newWorld(seed uint64, plan Plan, clients int, tracing bool) (*world, error)
 	}
 	w := &world{
 		seed: seed, plan: plan, ctx: context.Background(), now: epoch0, base: b, epoch: 1, tracing: tracing,
-		answers: make(map[answerKey]answer), sent: make(map[dbfs.NodeID]bool), cover: make(Coverage), events: make(Events), hash: fnvOffset,
+		answers: make(map[answerKey]answer), sent: make(map[dbfs.NodeID]bool), moved: make(map[departure]int), cover: make(Coverage), events: make(Events), hash: fnvOffset,
 	}
 	for i, r := range []**rand.Rand{&w.workload, &w.schedule, &w.luck, &w.clocks, &w.disks, &w.ids, &w.objects} {
 		*r = rand.New(rand.NewPCG(seed, uint64(i)))
