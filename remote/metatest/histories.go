@@ -172,7 +172,7 @@ func (h *history) op(rt *rapid.T) dbfs.Op {
 		Content: h.base(rt, now.Revs.Content), Place: h.base(rt, now.Revs.Place), Attr: h.base(rt, now.Revs.Attr),
 	}
 	file := content(byte(rapid.IntRange(1, 3).Draw(rt, "content")), rapid.IntRange(1, 2).Draw(rt, "chunks"))
-	kinds := []dbfs.OpType{dbfs.OpCreate, dbfs.OpCreate, dbfs.OpMove, dbfs.OpMove, dbfs.OpExchange, dbfs.OpWrite, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpDeleteTree, dbfs.OpRevive}
+	kinds := []dbfs.OpType{dbfs.OpCreate, dbfs.OpCreate, dbfs.OpCopy, dbfs.OpMove, dbfs.OpMove, dbfs.OpExchange, dbfs.OpWrite, dbfs.OpSetAttr, dbfs.OpDelete, dbfs.OpDeleteTree, dbfs.OpRevive}
 	switch rapid.SampledFrom(kinds).Draw(rt, "type") {
 	case dbfs.OpCreate:
 		if rapid.Bool().Draw(rt, "dir") {
@@ -182,6 +182,13 @@ func (h *history) op(rt *rapid.T) dbfs.Op {
 			return link(node, parent, name, to)
 		}
 		return create(node, parent, name, file)
+	case dbfs.OpCopy:
+		from := rapid.SampledFrom(someNodes).Draw(rt, "from")
+		rev := max(1, h.base(rt, h.model.nodes[id(from)].Revs.Content))
+		if rev == dbfs.SelfRev {
+			rev = 1
+		}
+		return copied(create(node, parent, name, file), h.pens[0].ns, from, rev)
 	case dbfs.OpMove:
 		op := move(node, base.Place, parent, name)
 		if parent == node {

@@ -46,6 +46,7 @@ type World interface {
 func Run(t *testing.T, open func(t testing.TB) World) {
 	t.Run("Rules", func(t *testing.T) { testRules(t, open) })
 	t.Run("Commit", func(t *testing.T) { testCommit(t, open) })
+	t.Run("Copy", func(t *testing.T) { testCopy(t, open) })
 	t.Run("Reading", func(t *testing.T) { testReading(t, open) })
 	t.Run("History", func(t *testing.T) { testHistory(t, open) })
 	t.Run("Waiting", func(t *testing.T) { testWaiting(t, open) })
@@ -174,6 +175,12 @@ func create(node, parent, name string, c *dbfs.Content) dbfs.Op {
 
 func link(node, parent, name, to string) dbfs.Op {
 	return dbfs.Op{Type: dbfs.OpCreate, Node: id(node), Parent: id(parent), Name: name, Kind: dbfs.KindLink, Link: id(to)}
+}
+
+// copied makes of a create a copy.
+func copied(op dbfs.Op, ns dbfs.NamespaceID, from string, rev dbfs.JID) dbfs.Op {
+	op.Type, op.Src = dbfs.OpCopy, &dbfs.Source{NS: ns, Node: id(from), Rev: rev}
+	return op
 }
 
 func symlink(node, parent, name, target string) dbfs.Op {

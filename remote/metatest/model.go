@@ -40,11 +40,11 @@ func refused(code dbfs.Refusal) verdict { return verdict{code: code} }
 func (m *model) step(op *dbfs.Op, start dbfs.JID) verdict {
 	n, known := m.nodes[op.Node]
 	seen := func(base, now dbfs.JID) bool { return base == now || base == dbfs.SelfRev && now > start }
-	if op.Type != dbfs.OpCreate && op.Type != dbfs.OpRevive && !m.live(op.Node) {
+	if !op.Type.Makes() && op.Type != dbfs.OpRevive && !m.live(op.Node) {
 		return refused(dbfs.RefusedGone)
 	}
 	switch op.Type {
-	case dbfs.OpCreate:
+	case dbfs.OpCreate, dbfs.OpCopy:
 		if known {
 			return refused(dbfs.RefusedIDExists)
 		}

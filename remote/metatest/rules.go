@@ -92,6 +92,17 @@ var rules = []rule{
 	{"write after a rename above", []dbfs.Op{write("f", 2, content(9, 1))}, 1, "", "", nil},
 	{"write based on an older content", []dbfs.Op{write("g", 5, content(9, 1))}, 0, dbfs.RefusedContent, "g", nil},
 	{"write based on nothing", []dbfs.Op{write("g", 0, content(9, 1))}, 0, dbfs.RefusedContent, "g", nil},
+	{"copy", []dbfs.Op{copied(create("n", "d", "n", content(9, 1)), 1, "g", 5)}, 1, "", "", nil},
+	{"copy to a name taken", []dbfs.Op{copied(create("n", "", "g", content(9, 1)), 1, "g", 5)}, 0, dbfs.RefusedNameTaken, "g", nil},
+	{"copy under an id that is known", []dbfs.Op{copied(create("f", "", "n", content(9, 1)), 1, "g", 5)}, 0, dbfs.RefusedIDExists, "f", nil},
+	{"copy into a deleted dir", []dbfs.Op{copied(create("n", "deaddir", "n", content(9, 1)), 1, "g", 5)}, 0, dbfs.RefusedParentGone, "deaddir", nil},
+	{"copy and write to it", []dbfs.Op{copied(create("n", "", "n", content(9, 1)), 1, "g", 5), write("n", self, content(8, 1))}, 2, "", "", nil},
+	{"copy of nothing", []dbfs.Op{{Type: dbfs.OpCopy, Node: id("n"), Name: "n", Kind: dbfs.KindFile, Content: content(9, 1)}}, 0, "", "", dbfs.ErrInvalid},
+	{"copy without content", []dbfs.Op{copied(create("n", "", "n", nil), 1, "g", 5)}, 0, "", "", dbfs.ErrInvalid},
+	{"copy of a version that cannot be", []dbfs.Op{copied(create("n", "", "n", content(9, 1)), 1, "g", self)}, 0, "", "", dbfs.ErrInvalid},
+	{"copy of a dir", []dbfs.Op{copied(mkdir("n", "", "n"), 1, "d", 12)}, 0, "", "", dbfs.ErrInvalid},
+	{"move with a source", []dbfs.Op{sourced(move("g", 5, "", "n"), "f")}, 0, "", "", dbfs.ErrInvalid},
+
 	{"write twice in a batch", []dbfs.Op{write("g", 11, content(8, 1)), write("g", self, content(9, 1))}, 2, "", "", nil},
 	{"write twice, the second not based on the first", []dbfs.Op{write("g", 11, content(8, 1)), write("g", 11, content(9, 1))}, 0, dbfs.RefusedContent, "g", nil},
 	{"write based on itself without an earlier edit", []dbfs.Op{write("g", self, content(9, 1))}, 0, dbfs.RefusedContent, "g", nil},
@@ -245,6 +256,11 @@ var rules = []rule{
 
 func chmodded(op dbfs.Op, mode uint32) dbfs.Op {
 	op.Attr.Mode = mode
+	return op
+}
+
+func sourced(op dbfs.Op, from string) dbfs.Op {
+	op.Content, op.Src = content(9, 1), &dbfs.Source{NS: 1, Node: id(from), Rev: 1}
 	return op
 }
 

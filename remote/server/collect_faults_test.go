@@ -10,9 +10,9 @@ import (
 
 // Every bug that garbage collection is known to be prone to is noticed.
 func TestCollectMutants(t *testing.T) {
-	const most = 1000 // histories
+	const most = 3000 // histories
 	for _, bug := range []fault.Mutant{
-		fault.CollectAtOnce, fault.CollectEarly, fault.NoTouchBeforeRevive, fault.ObjectNamesReused, fault.NoGrace,
+		fault.CollectAtOnce, fault.CollectEarly, fault.NoTouchBeforeRevive, fault.CopyUntouched, fault.ObjectNamesReused, fault.NoGrace,
 	} {
 		t.Run(string(bug), func(t *testing.T) {
 			fault.Switch(bug)

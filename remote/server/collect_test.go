@@ -165,6 +165,8 @@ func (y *yard) act() (what string, err error) {
 		return "register", y.register()
 	case n < 20:
 		return "check", y.ask(ns, chunk)
+	case n < 26:
+		return "copy", y.copy(ns)
 	case n < 38:
 		return "write", y.write(ns)
 	case n < 46:
@@ -311,14 +313,35 @@ func (y *yard) write(ns dbfs.NamespaceID) error {
 	content := &dbfs.Content{Size: int64(ref.Len), Chunks: []dbfs.ChunkID{ref.ID}}
 	n, ok := y.pick(ns, false)
 	if !ok || y.rng.IntN(3) == 0 {
-		y.nodes++
-		id := dbfs.NodeID{0: 1, 14: byte(y.nodes >> 8), 15: byte(y.nodes)}
+		id := y.newNode()
 		return y.commit(ns, dbfs.Op{Type: dbfs.OpCreate, Node: id, Name: id.String(), Kind: dbfs.KindFile, Content: content, Attr: dbfs.Attr{Mode: 0o644}}, h.receipt)
 	}
 	if y.rng.IntN(2) == 0 {
 		return y.commit(ns, dbfs.Op{Type: dbfs.OpDelete, Node: n.ID, Base: n.Revs})
 	}
 	return y.commit(ns, dbfs.Op{Type: dbfs.OpWrite, Node: n.ID, Base: n.Revs, Content: content}, h.receipt)
+}
+
+func (y *yard) newNode() dbfs.NodeID {
+	y.nodes++
+	return dbfs.NodeID{0: 1, 14: byte(y.nodes >> 8), 15: byte(y.nodes)}
+}
+
+// copy makes a file of one of the other namespace, deleted or not, without receipts.
+func (y *yard) copy(ns dbfs.NamespaceID) error {
+	from := y.spaces[0]
+	if from == ns {
+		from = y.spaces[1]
+	}
+	n, ok := y.pick(from, y.rng.IntN(4) == 0)
+	if !ok {
+		return nil
+	}
+	id := y.newNode()
+	return y.commit(ns, dbfs.Op{
+		Type: dbfs.OpCopy, Node: id, Name: id.String(), Kind: dbfs.KindFile, Attr: n.Attr,
+		Content: &n.Content, Src: &dbfs.Source{NS: from, Node: n.ID, Rev: n.Revs.Content},
+	})
 }
 
 func (y *yard) delete(ns dbfs.NamespaceID) error {
