@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -12,8 +13,8 @@ import (
 // A rename to another namespace makes another node of a file: journal/carry.go. The kernel moves the
 // inode that it has, and so do the handles that are open.
 
-// renameAway moves a file or symlink to another namespace. Directories are for programs to copy:
-// they do when they hear EXDEV.
+// renameAway moves a file or symlink to another namespace. Directories, and what has several names,
+// are for programs to copy: they do when they hear EXDEV.
 func (fs *FS) renameAway(oldDir uint64, oldName string, newDir uint64, newName string, noReplace bool) error {
 	from, inFrom, err := fs.findWritable(oldDir)
 	if err != nil {
@@ -41,10 +42,13 @@ func (fs *FS) renameAway(oldDir uint64, oldName string, newDir uint64, newName s
 	now, err := fs.carry(from, to, n, over, func() (dbfs.Node, error) {
 		return from.journal.MoveOut(n.ID, to.journal, inTo.ID, newName, noReplace)
 	})
+	if over != nil && (err != nil || fs.goesOn(to, *over)) {
+		fs.unhaunt(over.Ino)
+	}
+	if errors.Is(err, dbfs.ErrUnsupported) {
+		return fmt.Errorf("%w: %v", syscall.EXDEV, err)
+	}
 	if err != nil {
-		if over != nil {
-			fs.unhaunt(over.Ino)
-		}
 		return err
 	}
 	fs.dirChanged(oldDir)
@@ -91,7 +95,7 @@ func (fs *FS) carry(from, to *space, n dbfs.Node, victim *dbfs.Node, rename func
 	if f != nil && f.space == from && f.id == n.ID && f.own == nil {
 		f.settleIn(to, now.ID)
 	}
-	if old != nil {
+	if old != nil && !fs.goesOn(to, *victim) {
 		old.detachLocked(*victim, true)
 	}
 	return now, nil

@@ -223,6 +223,35 @@ func (p *pair) takeSome() {
 	p.must(p.root.CarryOn(otherNS, p.other))
 }
 
+// Over one of several names it takes that name only; one of several names is not moved.
+func TestRenameOverLinkInAnotherNamespace(t *testing.T) {
+	p := newPair(t)
+	p.write("f", "new")
+	p.write("g", "newer")
+	p.write("other/f", "old")
+	p.must(os.Link(p.path("other/f"), p.path("other/l")))
+	p.must(os.Link(p.path("other/f"), p.path("other/m")))
+	p.sync()
+	if err := os.Rename(p.path("other/l"), p.path("l")); !errors.Is(err, syscall.EXDEV) {
+		t.Errorf("a link: %v, want EXDEV", err)
+	}
+	if err := os.Rename(p.path("other/f"), p.path("l")); !errors.Is(err, syscall.EXDEV) {
+		t.Errorf("what has links: %v, want EXDEV", err)
+	}
+	ino := p.ino("other/m")
+	p.must(os.Rename(p.path("f"), p.path("other/f")))
+	p.must(os.Rename(p.path("g"), p.path("other/l")))
+	for range 2 {
+		p.wantRead("other/f", "new")
+		p.wantRead("other/l", "newer")
+		p.wantRead("other/m", "old")
+		if p.ino("other/m") != ino {
+			t.Errorf("what goes on under another name has another inode")
+		}
+		p.sync()
+	}
+}
+
 // Directories are not moved: programs hear it, and copy. Two things do not change places either.
 func TestRenameDirectoryBetweenNamespaces(t *testing.T) {
 	p := newPair(t)

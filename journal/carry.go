@@ -36,7 +36,8 @@ type Arrival struct {
 
 // MoveOut moves a file or symlink to another namespace, and over what stands there at the name
 // unless noReplace. It returns the node that has the name then, which has the inode number that the
-// moved one had. Both journals are in one database. ErrUnsupported: it is something else.
+// moved one had. Both journals are in one database. ErrUnsupported: it is something else, or has
+// more names.
 func (j *Journal) MoveOut(id dbfs.NodeID, to *Journal, parent dbfs.NodeID, name string, noReplace bool) (dbfs.Node, error) {
 	j.carrying.Lock()
 	defer j.carrying.Unlock()
@@ -66,6 +67,9 @@ func (j *Journal) leaving(id dbfs.NodeID) (n dbfs.Node, a Arrival, err error) {
 			return fmt.Errorf("node %s: %w", id, dbfs.ErrNotExist)
 		case n.Kind != dbfs.KindFile && n.Kind != dbfs.KindSymlink:
 			return fmt.Errorf("move a %s to another namespace: %w", n.Kind, dbfs.ErrUnsupported)
+		}
+		if _, linked := linkOf(s, n); linked {
+			return fmt.Errorf("move one of several names to another namespace: %w", dbfs.ErrUnsupported)
 		}
 		a = Arrival{Kind: n.Kind, Attr: n.Attr, Target: n.Target, From: dbfs.Origin{NS: j.cfg.NS, Node: id}}
 		if n.Kind == dbfs.KindFile {
@@ -105,15 +109,21 @@ func (j *Journal) Receive(parent dbfs.NodeID, name string, a Arrival, noReplace 
 		}
 		m, taken := ed.child(parent, name)
 		id, err := m.ID, error(nil)
+		link, linked := linkOf(ed, m)
 		switch {
 		case taken && noReplace:
 			return fmt.Errorf("move to %q: %w", name, dbfs.ErrExist)
 		case taken && m.Kind.IsDir():
 			return fmt.Errorf("move to %q: %w", name, dbfs.ErrIsDir)
-		case taken && a.Kind == dbfs.KindFile && m.Kind == dbfs.KindFile && !ed.neverSent(m.ID):
+		case taken && a.Kind == dbfs.KindFile && m.Kind == dbfs.KindFile && !linked && !ed.neverSent(m.ID):
 			err = ed.receiveOver(m, a)
 		case taken:
-			if err = ed.remove(m); err == nil {
+			if linked {
+				err = ed.replace(m, link) // it goes on there
+			} else {
+				err = ed.remove(m)
+			}
+			if err == nil {
 				id, err = ed.receive(parent, name, a)
 			}
 		default:
