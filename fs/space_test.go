@@ -32,8 +32,8 @@ func TestTwoNamespaces(t *testing.T) {
 		t.Errorf("it is not in the shared namespace: %v", err)
 	}
 	d.write("mine", "for me")
-	wantErrno(t, "rename out", os.Rename(d.path("shared/f"), d.path("f")), unix.EXDEV)
-	wantErrno(t, "rename in", os.Rename(d.path("mine"), d.path("shared/mine")), unix.EXDEV)
+	d.must(os.Mkdir(d.path("dir"), 0o755))
+	wantErrno(t, "rename a directory in", os.Rename(d.path("dir"), d.path("shared/dir")), unix.EXDEV)
 	wantErrno(t, "remove the mount", unix.Rmdir(d.path("shared")), unix.EBUSY)
 	if st := d.stat("shared"); st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		t.Errorf("it has mode %o", st.Mode)
