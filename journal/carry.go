@@ -9,6 +9,7 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
+	"github.com/dbfs/dbfs/names"
 )
 
 // A file that is moved to another namespace becomes another node there. Two journals have a part
@@ -99,7 +100,7 @@ func (j *Journal) source(s *snapshot, n *dbfs.Node) *dbfs.Source {
 // Receive records what comes from another namespace. What stands at its name is replaced as by
 // Move: a file gets another version. The node that has the name then is returned.
 func (j *Journal) Receive(parent dbfs.NodeID, name string, a Arrival, noReplace bool) (dbfs.Node, error) {
-	if err := dbfs.CheckName(name); err != nil {
+	if err := errors.Join(dbfs.CheckName(name), names.Check(j.cfg.Names, name)); err != nil {
 		return dbfs.Node{}, err
 	}
 	var now dbfs.Node

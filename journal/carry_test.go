@@ -40,7 +40,7 @@ func (w *twoSpaces) open() {
 	for ns, j := range map[dbfs.NamespaceID]**Journal{nsA: &w.a, nsB: &w.b} {
 		var err error
 		*j, err = Open(Config{
-			NS: ns, KV: w.kv, Tree: cache.NewTree(ns), Device: 1, Name: "here", Inodes: w.inodes.Reserve,
+			NS: ns, KV: w.kv, Tree: cache.NewTree(ns, dbfs.NamesExact), Device: 1, Name: "here", Inodes: w.inodes.Reserve,
 			Clock: func() time.Time { return worldTime },
 		})
 		check(w.t, err)

@@ -24,7 +24,7 @@ func testCopy(t *testing.T, open func(testing.TB) World) {
 func twoPens(t *testing.T, w World, account string) (from, to *pen) {
 	t.Helper()
 	from = rootPen(t, w, account)
-	ns, err := from.CreateNamespace(t.Context(), "other")
+	ns, err := from.CreateNamespace(t.Context(), "other", dbfs.NamesExact)
 	check(t, err)
 	to = newPen(t, w, from.Device, ns.ID)
 	from.must(create("f", "", "f", content(1, 2)))
@@ -133,7 +133,7 @@ func writeWithASource(t *testing.T, w World) {
 // rightsAreAskedEachTime: who may not read any more is lent nothing any more.
 func rightsAreAskedEachTime(t *testing.T, w World) {
 	_, from := twoPens(t, w, "admin")
-	to, err := from.CreateNamespace(t.Context(), "third")
+	to, err := from.CreateNamespace(t.Context(), "third", dbfs.NamesExact)
 	check(t, err)
 	bob := newPen(t, w, w.Device(t, "bob"), w.Device(t, "bob").Root)
 	check(t, from.SetMember(t.Context(), from.ns, bob.Name, dbfs.RoleRead))

@@ -50,7 +50,7 @@ const movers = 12
 func (w *ruin) second() {
 	ctx := within(w.t, patience)
 	host := w.srv.session()
-	ns, err := host.CreateNamespace(ctx, "second")
+	ns, err := host.CreateNamespace(ctx, "second", dbfs.NamesExact)
 	if err == nil {
 		_, err = host.Mount(ctx, ns.ID, "/second")
 	}

@@ -25,7 +25,7 @@ type departure struct {
 func (c *client) openSecond(inodes *cache.Inodes, txn int) (err error) {
 	ns := c.w.base.second
 	c.second, err = journal.Open(journal.Config{
-		NS: ns, KV: c.disk, Tree: cache.NewTree(ns), Device: c.sessions[0].Device(), Name: c.name,
+		NS: ns, KV: c.disk, Tree: cache.NewTree(ns, c.w.plan.names), Names: c.w.plan.names, Device: c.sessions[0].Device(), Name: c.name,
 		Inodes: inodes.Reserve, Clock: c.clock, NewID: c.newID, Unpin: c.unpin, TxnBytes: txn, Log: slog.New(slog.DiscardHandler),
 	})
 	if err == nil {
