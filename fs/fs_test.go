@@ -60,7 +60,7 @@ func newDrive(t testing.TB, opts ...driveOption) *drive {
 	log := slog.New(d.requests)
 	cacheOpts := cache.Options{State: state + "/state", Cache: state + "/cache", MinFree: -1, Chunks: &d.chunks, Log: log}
 	cfg := Config{
-		Root: rootNS, Clock: time.Now, Log: log, AllowOther: os.Geteuid() == 0, Preserve: true,
+		Root: rootNS, Clock: time.Now, Log: log, AllowOther: os.Geteuid() == 0, Preserve: os.Geteuid() == 0,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: "test", Disk: state,
 		Closed: func(dbfs.NamespaceID, dbfs.NodeID) {},
 	}
