@@ -333,3 +333,20 @@ func TestVirtualAttributes(t *testing.T) {
 	_, err = unix.Fgetxattr(int(f.Fd()), "user.dbfs.state", make([]byte, 10))
 	wantErrno(t, "of what has no name", err, unix.ENODATA)
 }
+
+// A write takes a program's rights also from one that has lost its name.
+func TestCapabilityOfAnUnlinkedFile(t *testing.T) {
+	needRoot(t)
+	d := newDrive(t)
+	d.write("f", "program")
+	value := []byte("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00") // cap_net_bind_service=ep
+	d.must(unix.Setxattr(d.path("f"), capability, value, 0))
+	f, err := os.OpenFile(d.path("f"), os.O_RDWR, 0)
+	d.must(err)
+	defer f.Close()
+	d.must(os.Remove(d.path("f")))
+	_, err = f.WriteString("changed")
+	d.must(err)
+	_, err = unix.Fgetxattr(int(f.Fd()), capability, make([]byte, 100))
+	wantErrno(t, "its capability", err, unix.ENODATA)
+}
