@@ -2,8 +2,10 @@ package journal
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -32,6 +34,34 @@ func ConflictOf(name string) (original, device string, day time.Time, ok bool) {
 	part := func(i int) string { return name[max(m[2*i], 0):max(m[2*i+1], 0)] }
 	day, err := time.Parse(time.DateOnly, part(2))
 	return name[:m[0]] + part(3), part(1), day, err == nil
+}
+
+// baseAttr is the extended attribute of a conflicted copy that says which content of which file
+// it was made from, for devices other than the one that made it: the id and the revision.
+const baseAttr = "user.dbfs.base"
+
+// BaseOf returns what a conflicted copy was made from: a content that a file had. false: it does
+// not say.
+func BaseOf(copy *dbfs.Node) (file dbfs.NodeID, rev dbfs.JID, ok bool) {
+	id, number, ok := strings.Cut(string(copy.Attr.Xattrs[baseAttr]), " ")
+	if !ok || file.UnmarshalText([]byte(id)) != nil {
+		return file, 0, false
+	}
+	n, err := strconv.ParseUint(number, 10, 64)
+	return file, dbfs.JID(n), err == nil && n > 0
+}
+
+// withBase returns extended attributes with what a copy was made from, if there is room for it.
+func withBase(attrs map[string][]byte, file dbfs.NodeID, rev dbfs.JID) map[string][]byte {
+	with := dbfs.Attr{Xattrs: maps.Clone(attrs)}
+	if with.Xattrs == nil {
+		with.Xattrs = make(map[string][]byte)
+	}
+	with.Xattrs[baseAttr] = fmt.Appendf(nil, "%s %d", file, uint64(rev))
+	if rev == 0 || with.Check() != nil {
+		return attrs
+	}
+	return with.Xattrs
 }
 
 // conflictName returns the name that a file called name gets when it has to step aside:

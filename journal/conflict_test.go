@@ -94,3 +94,34 @@ func TestConflictOf(t *testing.T) {
 		}
 	}
 }
+
+// A copy says what it was made from, to every device.
+func TestBaseOf(t *testing.T) {
+	h := newHost(t)
+	ns := h.namespace(t)
+	a, b := newDevice(t, h, 0, ns, 1), newDevice(t, h, 1, ns, 1)
+	a.settle()
+	a.put("f", 1)
+	a.settle()
+	b.settle()
+	base := b.at("f")
+	a.put("f", 2)
+	b.put("f", 3)
+	a.settle()
+	b.settle()
+	a.settle()
+	copied := a.at("f (conflicted copy, " + b.name + " 2026-05-01)")
+	file, rev, ok := BaseOf(&copied)
+	if !ok || file != base.ID || rev != base.Revs.Content {
+		t.Errorf("it was made from %s at %d, %v; want %s at %d", file, rev, ok, base.ID, base.Revs.Content)
+	}
+	for _, value := range []string{"", "x", "x 1", base.ID.String(), base.ID.String() + " ", base.ID.String() + " 0", base.ID.String() + " -1"} {
+		if _, _, ok := BaseOf(&dbfs.Node{Attr: dbfs.Attr{Xattrs: map[string][]byte{baseAttr: []byte(value)}}}); ok {
+			t.Errorf("%q says what it was made from", value)
+		}
+	}
+	full := map[string][]byte{"user.x": make([]byte, dbfs.MaxXattrs-10)}
+	if got := withBase(full, base.ID, 1); len(got) != 1 {
+		t.Errorf("there is no room, and there are %d attributes", len(got))
+	}
+}

@@ -207,6 +207,9 @@ func (r *resolver) copyOf(op dbfs.Op, n dbfs.Node) {
 		Content: op.Content, Attr: n.Attr, Time: r.time, Src: op.Src, From: op.From,
 	}
 	made.Attr.MTime = op.Attr.MTime
+	if base := op.Base.Content; base < noRev {
+		made.Attr.Xattrs = withBase(made.Attr.Xattrs, n.ID, base)
+	}
 	made.Name = r.freeName(made.Parent, n.Name, conflictedCopy, n)
 	r.emit(made)
 	r.follow(n.ID, made.Node)
