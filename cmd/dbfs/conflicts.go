@@ -18,7 +18,8 @@ func conflictsCommand(t *tool) *cobra.Command {
 		Short: "List the copies that conflicts made, compare and resolve them",
 		Long: "When two devices change the same thing, the first to reach the server keeps the name and the other\n" +
 			"becomes a conflicted copy beside it. Both are ordinary files: look, keep what you want, remove the rest.\n" +
-			"\"Ours\" is the copy, \"theirs\" is what has the name, \"base\" is what both were made from.",
+			"\"Ours\" is the copy, \"theirs\" is what has the name, \"base\" is what both were made from. Copies that other\n" +
+			"devices made are found by their names, as soon as the names are indexed.",
 		Example: "  dbfs conflicts\n  dbfs conflicts diff 'plan (conflicted copy, laptop 2026-05-01).txt'\n" +
 			"  dbfs conflicts resolve plan.txt --merge",
 		Args:        knownCommand,
@@ -52,7 +53,11 @@ func (t *tool) conflicts(ctx context.Context) error {
 	everything := place{"/", t.mountDir()}
 	var tab table
 	for _, c := range list {
-		tab.add(t.clock(c.Time), t.size(c.Size), c.Device, t.name(everything.show(c.Path)))
+		path := t.name(everything.show(c.Path))
+		if c.ByName {
+			path += "  (found by its name)"
+		}
+		tab.add(t.clock(c.Time), t.size(c.Size), c.Device, path)
 	}
 	tab.write(t.out)
 	if len(list) == 0 {

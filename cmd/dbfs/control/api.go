@@ -286,6 +286,7 @@ type GrepSummary struct {
 type Conflict struct {
 	Path     string    `json:"path"`               // of the copy
 	Original string    `json:"original,omitempty"` // what it is a copy of, if that is still there
+	ByName   bool      `json:"by_name,omitempty"`  // found by its name: another device made it, or this one before its state was lost
 	Device   string    `json:"device,omitempty"`   // whose version the copy is
 	Time     time.Time `json:"time"`
 	Size     int64     `json:"size"`

@@ -80,7 +80,7 @@ func (d *Daemon) namedConflicts(ctx context.Context, sp *space, ours map[dbfs.No
 		if _, own := ours[h.Node]; own || !ok || err != nil || n.Name != h.Name || isSettled(&n) {
 			continue
 		}
-		c := control.Conflict{Size: n.Content.Size, Device: device, Time: day}
+		c := control.Conflict{Size: n.Content.Size, Device: device, Time: day, ByName: true}
 		if c.Path, ok = d.drivePath(sp, n.ID); !ok {
 			continue
 		}

@@ -109,9 +109,19 @@ func (f *feeder) changed(changes []journal.Change) {
 func (f *feeder) isLocal(id dbfs.NodeID) { f.changed([]journal.Change{{Node: id}}) }
 
 func (f *feeder) run(ctx context.Context) {
+	listed := f.listed()
 	f.walk(ctx)
 	for ctx.Err() == nil {
+		moved := f.sp.journal.Moved()
+		if !listed && f.listed() { // of what the first listing shows nobody is told
+			listed = true
+			f.walk(ctx)
+		}
+		if listed {
+			moved = nil
+		}
 		select {
+		case <-moved:
 		case <-f.wake:
 			select {
 			case <-time.After(settle):
@@ -125,6 +135,9 @@ func (f *feeder) run(ctx context.Context) {
 		}
 	}
 }
+
+// listed reports whether the tree has ever been listed.
+func (f *feeder) listed() bool { return f.sp.journal.Cursor() != (dbfs.Cursor{}) }
 
 // drain feeds what is queued.
 func (f *feeder) drain(ctx context.Context) {

@@ -154,12 +154,18 @@ func (d *Daemon) base(ctx context.Context, c *clash) (dbfs.Revision, error) {
 	switch {
 	case c.what() == journal.NoticeRename:
 		return dbfs.Revision{}, fmt.Errorf("%w: two different files wanted one name, so there is none", dbfs.ErrNotExist)
-	case c.notice == nil:
+	}
+	file, rev, ok := journal.BaseOf(&c.copy)
+	if c.notice != nil && c.notice.Base != 0 {
+		file, rev, ok = c.notice.Other, c.notice.Base, true
+	}
+	switch {
+	case !ok && c.notice == nil:
 		return dbfs.Revision{}, fmt.Errorf("%w: only the device that made the copy knows it", dbfs.ErrNotExist)
-	case c.notice.Base == 0:
+	case !ok:
 		return dbfs.Revision{}, fmt.Errorf("%w: it was not recorded", dbfs.ErrNotExist)
 	}
-	r, err := d.link.history.Revision(ctx, c.sp.journal.NS(), c.notice.Other, c.notice.Base)
+	r, err := d.link.history.Revision(ctx, c.sp.journal.NS(), file, rev)
 	if errors.Is(err, dbfs.ErrNotExist) {
 		return r, fmt.Errorf("%w: the server does not keep it any more", dbfs.ErrNotExist)
 	}

@@ -130,14 +130,26 @@ func TestResolveConflicts(t *testing.T) {
 	m.run("conflicts", "resolve", path, "--both", "--rename", "6 mine.txt")
 	after("6 mine.txt", ours, 8)
 
-	// The other device has no base to merge with, and says so; but it can decide.
-	clash(t, one, two, "7.txt", base, theirs, ours)
+	// What a copy was made from is not known if it does not tell; one can decide all the same.
+	for name, text := range map[string]string{"7.txt": theirs, "7 (conflicted copy, two 2026-05-01).txt": ours} {
+		if err := os.WriteFile(one.at(name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one.sent()
+	two.shows("7.txt", theirs)
+	one.conflicts(1)
+	two.conflicts(1)
 	if out := m.exits(1, "conflicts", "resolve", one.at("7.txt"), "--merge"); !strings.Contains(out, "only the device that made the copy knows it") {
 		t.Errorf("a merge without a base says %s", out)
 	}
 	m.run("conflicts", "resolve", one.at("7.txt"), "--theirs")
 	one.sent()
 	after("7.txt", theirs, 9)
+	clash(t, one, two, "8.txt", base, theirs, ours)
+	m.run("conflicts", "resolve", one.at("8.txt"), "--merge")
+	one.sent()
+	after("8.txt", lines("OURS", "THEIRS"), 10)
 	one.end()
 	two.end()
 }
