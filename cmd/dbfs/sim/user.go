@@ -391,10 +391,26 @@ func (c *client) rmdir() error {
 	return c.j.RemoveDir(n.ID)
 }
 
+// inSight reports whether a path from the root leads to a node. Between the entries that make a
+// pending move one into itself and the server's answer to that move, none does.
+func (c *client) inSight(n dbfs.Node) bool {
+	for range len(c.shown.nodes) + 1 {
+		if n.Parent == dbfs.RootNode {
+			return true
+		}
+		dir, ok := c.shown.nodes[n.Parent]
+		if !ok {
+			return false
+		}
+		n = dir.node
+	}
+	return false
+}
+
 // removeAll does what rm -r does.
 func (c *client) removeAll() error {
 	n, ok := c.pick(c.shown.dirs)
-	if !ok || !c.there(&n) {
+	if !ok || !c.there(&n) || !c.inSight(n) {
 		return nil
 	}
 	c.says("removes %s and what is in it", describe(&n))
