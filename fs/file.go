@@ -288,7 +288,7 @@ func (f *file) seal(ctx context.Context) error {
 	}
 	if unrecorded { // or its chunks, which nobody else names, would be let go
 		news, err := f.record()
-		f.fs.changes.add(f.space.ns, news)
+		f.fs.changes.add(f.at().ns, news)
 		if err != nil {
 			return err
 		}
