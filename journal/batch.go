@@ -156,7 +156,7 @@ func (j *Journal) nodeBytes(op *dbfs.Op) int {
 		if op.Content != nil {
 			chunks = max(chunks, len(op.Content.Chunks))
 		}
-		n += 200 + len(node.Name) + len(op.Name) + len(node.Target) + len(dbfs.ChunkID{})*chunks
+		n += 200 + len(node.Name) + len(op.Name) + len(node.Target) + len(dbfs.ChunkID{})*chunks + len(dbfs.NodeID{})*len(node.Links)
 		for k, v := range node.Attr.Xattrs {
 			n += len(k) + len(v)
 		}
