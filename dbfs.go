@@ -14,6 +14,7 @@ package dbfs
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 )
 
@@ -183,6 +184,23 @@ type Revision struct {
 	Actor   AccountID `json:"actor,omitempty"`   // likewise
 	Until   int64     `json:"until,omitempty"`   // nanoseconds: when the file got another one or was deleted; 0: it has it now
 	Expires int64     `json:"expires,omitempty"` // nanoseconds: until when it is kept at most; 0: while the file has it
+
+	// Who builds on it, which keeps it whatever its age. The server's own; it never travels.
+	Holds []Hold `json:"-"`
+}
+
+// A Hold is a device that builds on a version, until a time (seconds since 1970, the server's clock).
+type Hold struct {
+	Device DeviceID
+	Until  int64
+}
+
+// MaxHolds is how many devices may hold a version.
+const MaxHolds = 1000
+
+// Held reports whether somebody builds on the version at a time.
+func (r *Revision) Held(at time.Time) bool {
+	return slices.ContainsFunc(r.Holds, func(h Hold) bool { return h.Until > at.Unix() })
 }
 
 // Buried returns what an entry that deleted a tree made of a node below.

@@ -402,6 +402,7 @@ const (
 	tagRevisionDevice
 	tagRevisionActor
 	tagRevisionUntil
+	tagRevisionHolds
 )
 
 // AppendRevision appends the record of r to b.
@@ -416,6 +417,7 @@ func AppendRevision(b []byte, r *Revision) []byte {
 		w.uint(tagRevisionDevice, uint64(r.Device))
 		w.uint(tagRevisionActor, uint64(r.Actor))
 		w.int(tagRevisionUntil, r.Until)
+		w.holds(tagRevisionHolds, r.Holds)
 	})
 }
 
@@ -446,6 +448,8 @@ func (r *Revision) field(tag byte, v value) {
 		r.Actor = AccountID(v.uint())
 	case tagRevisionUntil:
 		r.Until = v.int()
+	case tagRevisionHolds:
+		r.Holds = v.holds()
 	}
 }
 
@@ -492,6 +496,19 @@ func (w *fields) ids(tag byte, ids []NodeID) {
 	var v []byte
 	for i := range ids {
 		v = append(v, ids[i][:]...)
+	}
+	w.put(tag, v)
+}
+
+// holds writes devices and times, 8 bytes each, big-endian.
+func (w *fields) holds(tag byte, holds []Hold) {
+	if len(holds) == 0 {
+		return
+	}
+	var v []byte
+	for _, h := range holds {
+		v = binary.BigEndian.AppendUint64(v, uint64(h.Device))
+		v = binary.BigEndian.AppendUint64(v, uint64(h.Until))
 	}
 	w.put(tag, v)
 }
@@ -577,6 +594,19 @@ func (v value) ids() []NodeID {
 		copy(ids[i][:], v.b[i*n:])
 	}
 	return ids
+}
+
+func (v value) holds() []Hold {
+	const n = 16
+	if len(v.b)%n != 0 || len(v.b) > MaxHolds*n {
+		v.fail()
+		return nil
+	}
+	var holds []Hold
+	for b := v.b; len(b) > 0; b = b[n:] {
+		holds = append(holds, Hold{DeviceID(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))})
+	}
+	return holds
 }
 
 func (v value) origin() (at Origin, rev JID) {

@@ -34,7 +34,7 @@ func sampleOp() Op {
 
 func sampleRevision() Revision {
 	n := sampleNode()
-	return Revision{Node: n.ID, Rev: 3, Content: n.Content, MTime: -1, Time: 2, Device: 4, Actor: 5, Until: 6}
+	return Revision{Node: n.ID, Rev: 3, Content: n.Content, MTime: -1, Time: 2, Device: 4, Actor: 5, Until: 6, Holds: []Hold{{7, 8}, {9, 10}}}
 }
 
 func TestRecordsRoundTrip(t *testing.T) {

@@ -43,6 +43,20 @@ type History interface {
 	Revision(ctx context.Context, ns NamespaceID, node NodeID, rev JID) (Revision, error)
 }
 
+// Holding keeps versions that a device builds on, which it may have to read yet when others have
+// long written newer ones. The two ends are those of Meta, and so are the errors.
+type Holding interface {
+	// Hold keeps a version for this device, for HoldTime from now on unless it is asked for anew.
+	// ErrNotExist: the server does not have it any more.
+	Hold(ctx context.Context, ns NamespaceID, node NodeID, rev JID) error
+
+	// LetGo takes a Hold back. There need not be one.
+	LetGo(ctx context.Context, ns NamespaceID, node NodeID, rev JID) error
+}
+
+// HoldTime is how long a version is kept for a device that is silent.
+const HoldTime = 90 * 24 * time.Hour
+
 // A RevisionPage is a run of a file's contents.
 type RevisionPage struct {
 	Revisions []Revision `json:"revisions"`

@@ -44,6 +44,7 @@ const (
 	CollectAtOnce       Mutant = "collect-at-once"        // what was touched a moment ago is condemned if nothing names it
 	CollectEarly        Mutant = "collect-early"          // the age of condemned chunks is receipt life less touch interval
 	NoTouchBeforeRevive Mutant = "no-touch-before-revive" // a revived file's old chunks are taken for granted
+	HoldsIgnored        Mutant = "holds-ignored"          // versions go though somebody builds on them
 	CopyUntouched       Mutant = "copy-untouched"         // what a copy takes from its source is not touched
 	ObjectNamesReused   Mutant = "object-names-reused"    // a chunk always gets the same object name
 	NoGrace             Mutant = "no-grace-for-condemned" // condemned chunks are deleted at once

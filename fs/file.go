@@ -178,6 +178,9 @@ func (f *file) begin() error {
 		return fmt.Errorf("write %s: %w", f.id, err)
 	}
 	f.draft, f.mtime = draft, n.Attr.MTime
+	if begun := f.fs.cfg.Begun; begun != nil && f.base.Size > cache.SmallSize && f.own == nil {
+		begun(f.space.ns, f.id)
+	}
 	return f.fs.dropCapability(f.space, n)
 }
 

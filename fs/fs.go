@@ -43,6 +43,10 @@ type Config struct {
 	// Closed hears of files that were read and are not open any more. It must only queue.
 	Closed func(dbfs.NamespaceID, dbfs.NodeID)
 
+	// Begun hears of files larger than cache.SmallSize to which somebody begins to write. It must
+	// only queue. nil: nobody wants to know.
+	Begun func(dbfs.NamespaceID, dbfs.NodeID)
+
 	// About returns what the virtual attributes of a file say, by their names without the
 	// prefix user.dbfs.; nil: there are none.
 	About func(dbfs.NamespaceID, dbfs.Node) (map[string]string, error)

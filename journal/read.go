@@ -33,6 +33,21 @@ func (j *Journal) Behind(n dbfs.Node) (dbfs.Node, error) {
 	return j.Node(n.Link)
 }
 
+// AtServer returns a file as the server has it; false: it has not, or the file is shown with another
+// content than the server has.
+func (j *Journal) AtServer(id dbfs.NodeID) (dbfs.Node, bool) {
+	var t dbfs.Node
+	ok := false
+	err := j.read(func(s *snapshot) error {
+		var known bool
+		t, known = s.treeNode(id)
+		n, _ := s.node(id)
+		ok = known && t.Kind == dbfs.KindFile && !t.Deleted && t.Revs.Content != 0 && n.Content.Equal(t.Content)
+		return nil
+	})
+	return t, ok && err == nil
+}
+
 // Known reports whether there is, or was, a node of that id.
 func (j *Journal) Known(id dbfs.NodeID) (known bool, err error) {
 	err = j.read(func(s *snapshot) error {

@@ -12,6 +12,7 @@ import (
 var (
 	_ dbfs.Meta     = (*Client)(nil)
 	_ dbfs.History  = (*Client)(nil)
+	_ dbfs.Holding  = (*Client)(nil)
 	_ dbfs.Notifier = (*Client)(nil)
 	_ Sharing       = (*Client)(nil)
 	_ Collecting    = (*Client)(nil)
@@ -117,6 +118,19 @@ func (c *Client) Revision(ctx context.Context, ns dbfs.NamespaceID, node dbfs.No
 		return dbfs.Revision{}, fmt.Errorf("%w: the server sent version %d, asked for was %d", dbfs.ErrCorrupt, r.Rev, rev)
 	}
 	return r, nil
+}
+
+// Hold is dbfs.Holding's, as is LetGo.
+func (c *Client) Hold(ctx context.Context, ns dbfs.NamespaceID, node dbfs.NodeID, rev dbfs.JID) error {
+	return c.call(ctx, http.MethodPut, holdPath(ns, node, rev), nil, nil)
+}
+
+func (c *Client) LetGo(ctx context.Context, ns dbfs.NamespaceID, node dbfs.NodeID, rev dbfs.JID) error {
+	return c.call(ctx, http.MethodDelete, holdPath(ns, node, rev), nil, nil)
+}
+
+func holdPath(ns dbfs.NamespaceID, node dbfs.NodeID, rev dbfs.JID) string {
+	return nsPath(ns, fmt.Sprintf("nodes/%s/revisions/%d/hold", node, uint64(rev)))
 }
 
 // pollGrace is how much later than asked for a poll may be answered.

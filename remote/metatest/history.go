@@ -15,6 +15,7 @@ func testHistory(t *testing.T, open func(testing.TB) World) {
 		"DeletedFilesKeepAll":  deletedFilesKeepAll,
 		"RevivedAsItWas":       revivedAsItWas,
 		"HistoryComesInPages":  historyComesInPages,
+		"HoldAndLetGo":         holdAndLetGo,
 		"LongListsInHistory":   longListsInHistory,
 		"NoHistory":            noHistory,
 		"HistoryNeedsTheRight": historyNeedsTheRight,
@@ -175,4 +176,34 @@ func historyNeedsTheRight(t *testing.T, w World) {
 	wantError(t, err, dbfs.ErrForbidden)
 	_, err = stranger.Revision(t.Context(), p.ns, id("f"), 1)
 	wantError(t, err, dbfs.ErrForbidden)
+}
+
+// holdAndLetGo: versions that are there can be held by who may write, as often as they like.
+func holdAndLetGo(t *testing.T, w World) {
+	_, p := twoPens(t, w, "admin")
+	p.must(create("g", "", "g", content(1, 1)))
+	p.must(write("g", 1, content(2, 2)))
+	for _, rev := range []dbfs.JID{1, 2, 1} {
+		check(t, p.Hold(t.Context(), p.ns, id("g"), rev))
+	}
+	before, err := p.Revisions(t.Context(), p.ns, id("g"), 0, 0)
+	check(t, err)
+	if len(before.Revisions) != 2 || !before.Revisions[1].Content.Equal(*content(2, 2)) || before.Revisions[1].Until != 0 {
+		t.Errorf("the versions are %+v", before.Revisions)
+	}
+	wantError(t, p.Hold(t.Context(), p.ns, id("g"), 7), dbfs.ErrNotExist)
+	wantError(t, p.Hold(t.Context(), p.ns, id("none"), 1), dbfs.ErrNotExist)
+	bob := w.Device(t, "bob")
+	wantError(t, bob.Hold(t.Context(), p.ns, id("g"), 1), dbfs.ErrForbidden)
+	check(t, p.SetMember(t.Context(), p.ns, bob.Name, dbfs.RoleRead))
+	wantError(t, bob.Hold(t.Context(), p.ns, id("g"), 1), dbfs.ErrReadOnly)
+	for range 2 {
+		check(t, p.LetGo(t.Context(), p.ns, id("g"), 1))
+	}
+	check(t, p.LetGo(t.Context(), p.ns, id("none"), 1))
+	p.must(write("g", 2, content(3, 1)))
+	after, err := p.Revision(t.Context(), p.ns, id("g"), 2)
+	if err != nil || after.Until == 0 || after.Device != p.ID {
+		t.Errorf("what was held is %+v, %v when it is lost", after, err)
+	}
 }

@@ -17,6 +17,7 @@ import (
 type Service interface {
 	dbfs.Meta
 	dbfs.History
+	dbfs.Holding
 	dbfs.Notifier
 	remote.Sharing
 }

@@ -15,7 +15,8 @@ import (
 // A Collection forgets what is older than the Retention wants, and then deletes the chunks that
 // nothing names any more. There are no reference counts:
 //
-//	retain  in every namespace: contents, log entries, deleted nodes, chunk lists
+//	retain  in every namespace: contents, but for those that a device holds (hold.go), log entries,
+//	        deleted nodes, chunk lists
 //	mark    from a time on: walk every namespace and note the chunks that nodes, the contents
 //	        kept of them, and the entries of the log name
 //	sweep   walk the rows of chunks:
@@ -202,7 +203,7 @@ func (c *Collection) retainRevisions(ctx context.Context, ns dbfs.NamespaceID, a
 			at.node, at.rows = r.Node, nil
 		}
 		at.jid = r.Rev
-		at.rows = append(at.rows, past{r.Rev, r.Until})
+		at.rows = append(at.rows, past{r.Rev, r.Until, held(&r, c.s.now())})
 	}
 	if len(page) == pageStep {
 		return true, nil
@@ -221,7 +222,7 @@ func (c *Collection) forgetRevisions(ns dbfs.NamespaceID, at *tourPlace) {
 		some := gone[:min(len(gone), trimStep)]
 		gone = gone[len(some):]
 		c.do(func(ctx context.Context) error {
-			return c.change(ctx, ns, func(tx Tx) (int, error) { return dropRevisions(tx, node, some) }, &c.result.Versions)
+			return c.change(ctx, ns, func(tx Tx) (int, error) { return dropRevisions(tx, node, some, c.s.now()) }, &c.result.Versions)
 		})
 	}
 }

@@ -12,7 +12,7 @@ import (
 func TestCollectMutants(t *testing.T) {
 	const most = 3000 // histories
 	for _, bug := range []fault.Mutant{
-		fault.CollectAtOnce, fault.CollectEarly, fault.NoTouchBeforeRevive, fault.CopyUntouched, fault.ObjectNamesReused, fault.NoGrace,
+		fault.CollectAtOnce, fault.CollectEarly, fault.NoTouchBeforeRevive, fault.CopyUntouched, fault.HoldsIgnored, fault.ObjectNamesReused, fault.NoGrace,
 	} {
 		t.Run(string(bug), func(t *testing.T) {
 			fault.Switch(bug)

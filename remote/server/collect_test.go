@@ -79,6 +79,7 @@ type yard struct {
 	nodes   uint64 // made so far
 	gc      *server.Collection
 	named   map[chunkIn]time.Time // when something last named it
+	builds  map[build]time.Time   // versions that a device builds on, until when
 
 	collections, deleted, refused int
 }
@@ -91,6 +92,13 @@ type someChunk struct {
 type chunkIn struct {
 	ns dbfs.NamespaceID
 	id dbfs.ChunkID
+}
+
+type build struct {
+	ns    dbfs.NamespaceID
+	node  dbfs.NodeID
+	rev   dbfs.JID
+	chunk dbfs.ChunkID
 }
 
 type heldReceipt struct {
@@ -106,7 +114,7 @@ var shortMemory = server.Retention{Contents: 36 * time.Hour, Versions: 2, Log: 2
 func newYard(ctx context.Context, seed uint64) (*yard, error) {
 	y := &yard{
 		ctx: ctx, rng: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_800_000_000, 0), store: memstore.New(), heap: make(heap),
-		named: make(map[chunkIn]time.Time),
+		named: make(map[chunkIn]time.Time), builds: make(map[build]time.Time),
 	}
 	for i := range uint64(5) {
 		ref, raw := chunktest.Noise(20+int(i), i)
@@ -173,6 +181,8 @@ func (y *yard) act() (what string, err error) {
 		return "delete", y.delete(ns)
 	case n < 53:
 		return "revive", y.revive(ns)
+	case n < 54:
+		return "hold", y.build(ns)
 	case n < 56:
 		y.skew = [2]time.Duration{y.halfBound(), y.halfBound()}
 		return "clocks", nil
@@ -372,6 +382,25 @@ func (y *yard) revive(ns dbfs.NamespaceID) error {
 	return y.commit(ns, op, receipts...)
 }
 
+// build holds what a file has or, now and then, lets go of one that was held.
+func (y *yard) build(ns dbfs.NamespaceID) error {
+	for b := range y.builds {
+		if y.rng.IntN(3) == 0 {
+			delete(y.builds, b)
+			return y.session.LetGo(y.ctx, b.ns, b.node, b.rev)
+		}
+	}
+	n, ok := y.pick(ns, false)
+	if !ok || y.rng.IntN(4) > 0 {
+		return nil
+	}
+	err := y.session.Hold(y.ctx, ns, n.ID, n.Revs.Content)
+	if err == nil {
+		y.builds[build{ns, n.ID, n.Revs.Content, n.Content.Chunks[0]}] = y.now.Add(dbfs.HoldTime - 2*server.ClockBound)
+	}
+	return err
+}
+
 func (y *yard) head(ns dbfs.NamespaceID) (h server.Head, err error) {
 	err = y.store.View(y.ctx, ns, func(tx server.ReadTx) error {
 		h, err = tx.Head()
@@ -411,6 +440,16 @@ func (y *yard) check() error {
 		if err != nil {
 			return err
 		}
+	}
+	for b, until := range y.builds {
+		if y.now.After(until) {
+			delete(y.builds, b)
+			continue
+		}
+		if _, err := y.session.Revision(y.ctx, b.ns, b.node, b.rev); err != nil {
+			return fmt.Errorf("version %d, on which a device builds: %w", b.rev, err)
+		}
+		y.named[chunkIn{b.ns, b.chunk}] = y.now
 	}
 	for at, last := range y.named {
 		old := y.now.Sub(last)
@@ -459,6 +498,7 @@ func (y *yard) wind() error {
 		}
 	}
 	y.gc, y.skew = nil, [2]time.Duration{}
+	y.now = y.now.Add(dbfs.HoldTime)
 	for range 5 {
 		y.now = y.now.Add(10 * 24 * time.Hour)
 		if _, err := y.back.Collect(y.ctx, false, func(remote.Collection) {}); err != nil {

@@ -67,7 +67,7 @@ func (st *stage) writePast(tx Tx) error {
 		old, err := tx.Revision(r.Node, r.Rev)
 		switch {
 		case err == nil:
-			r.Time, r.Device, r.Actor = old.Time, old.Device, old.Actor
+			r.Time, r.Device, r.Actor, r.Holds = old.Time, old.Device, old.Actor, old.Holds
 		case !errors.Is(err, dbfs.ErrNotExist):
 			return err
 		case r.Until == 0:

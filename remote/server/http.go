@@ -102,6 +102,18 @@ func (s *Server) metaRoutes(mux *http.ServeMux) {
 		}
 		return se.Revision(r.Context(), ns, node, rev)
 	})
+	for method, do := range map[string]func(*Session, context.Context, dbfs.NamespaceID, dbfs.NodeID, dbfs.JID) error{
+		"PUT": (*Session).Hold, "DELETE": (*Session).LetGo,
+	} {
+		handle(s, mux, method+" /v1/ns/{ns}/nodes/{node}/revisions/{rev}/hold", 0, func(se *Session, r *http.Request, _ none) (any, error) {
+			q := query{r: r}
+			ns, node, rev := q.namespace(), q.pathNode(), dbfs.JID(q.number("rev", r.PathValue("rev"), 64))
+			if q.err != nil {
+				return nil, q.err
+			}
+			return none{}, do(se, r.Context(), ns, node, rev)
+		})
+	}
 	handle(s, mux, "POST /v1/poll", smallBody, servePoll)
 }
 

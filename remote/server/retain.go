@@ -18,6 +18,7 @@ import (
 type past struct {
 	rev   dbfs.JID
 	until int64
+	held  bool // somebody builds on it
 }
 
 // expired returns which contents of one file are not kept, of its rows in order: those that
@@ -28,7 +29,7 @@ func expired(rows []past, cutoff time.Time, most int) []dbfs.JID {
 	kept := 0
 	for i := len(rows) - 1; i >= 0; i-- {
 		switch r := rows[i]; {
-		case r.until == 0:
+		case r.until == 0, r.held:
 		case r.until <= cutoff.UnixNano(), kept >= most:
 			gone = append(gone, r.rev)
 		default:
@@ -38,11 +39,12 @@ func expired(rows []past, cutoff time.Time, most int) []dbfs.JID {
 	return gone
 }
 
-// dropRevisions forgets contents that a file had, unless it has them again. It returns how many.
-func dropRevisions(tx Tx, node dbfs.NodeID, revs []dbfs.JID) (dropped int, err error) {
+// dropRevisions forgets contents that a file had, unless it has them again or somebody holds them.
+// It returns how many.
+func dropRevisions(tx Tx, node dbfs.NodeID, revs []dbfs.JID, now time.Time) (dropped int, err error) {
 	for _, rev := range revs {
 		r, err := tx.Revision(node, rev)
-		if errors.Is(err, dbfs.ErrNotExist) || err == nil && r.Until == 0 {
+		if errors.Is(err, dbfs.ErrNotExist) || err == nil && (r.Until == 0 || held(&r, now)) {
 			continue
 		}
 		if err == nil {

@@ -34,7 +34,7 @@ func TestExpired(t *testing.T) {
 			if n != 1 || err != nil {
 				break
 			}
-			rows = append(rows, past{dbfs.JID(len(rows) + 1), until})
+			rows = append(rows, past{dbfs.JID(len(rows) + 1), until, false})
 			rest = rest[min(len(rest), len(fmt.Sprint(until))+1):]
 		}
 		if got := expired(rows, cutoff, test.most); !slices.Equal(got, test.want) {

@@ -14,6 +14,7 @@ import (
 var (
 	_ dbfs.Meta         = (*Session)(nil)
 	_ dbfs.History      = (*Session)(nil)
+	_ dbfs.Holding      = (*Session)(nil)
 	_ dbfs.Notifier     = (*Session)(nil)
 	_ remote.Sharing    = (*Session)(nil)
 	_ remote.Collecting = (*Session)(nil)

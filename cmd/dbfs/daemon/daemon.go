@@ -74,21 +74,22 @@ type Settings struct {
 
 // Daemon is a client built from its settings.
 type Daemon struct {
-	set    Settings
-	log    *slog.Logger
-	start  time.Time
-	kv     *cache.KV
-	inodes *cache.Inodes
-	cache  *cache.Cache
-	link   *link
-	me     identity
-	fs     *fs.FS
-	syncer *syncer.Syncer
-	rate   rate
-	pace   pace
-	pins   *pins
-	ended  chan struct{} // closed by an Umount that has been answered
-	lost   chan struct{} // cap 1: there may be edits that cannot be sent any more
+	set      Settings
+	log      *slog.Logger
+	start    time.Time
+	kv       *cache.KV
+	inodes   *cache.Inodes
+	cache    *cache.Cache
+	link     *link
+	me       identity
+	fs       *fs.FS
+	syncer   *syncer.Syncer
+	rate     rate
+	pace     pace
+	pins     *pins
+	building *building
+	ended    chan struct{} // closed by an Umount that has been answered
+	lost     chan struct{} // cap 1: there may be edits that cannot be sent any more
 
 	holds    sync.Mutex // guards lastHold, after a journal's own lock
 	lastHold uint64
@@ -144,11 +145,12 @@ func (d *Daemon) build() (err error) {
 	if d.pins, err = openPins(d); err != nil {
 		return err
 	}
+	d.building = newBuilding(d)
 	d.fs = fs.New(fs.Config{
 		Cache: d.cache, KV: d.kv, Inodes: d.inodes, Root: d.me.Root, Clock: time.Now, Log: d.log,
 		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve, ACL: d.set.ACL,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: d.set.Source, Disk: d.set.State,
-		Closed: d.wasRead, About: d.about,
+		Closed: d.wasRead, About: d.about, Begun: d.building.begun,
 	})
 	d.syncer = syncer.New(syncer.Config{
 		Meta: d.link.meta, Notifier: d.link.notifier, Chunks: d.link.chunks, Device: d.me.Device,
@@ -188,6 +190,7 @@ func (d *Daemon) run(ctx context.Context, ready func()) error {
 	running.Go(func() { d.syncer.Run(work) })
 	running.Go(func() { d.tick(work) })
 	running.Go(func() { d.recoverLoop(work) })
+	running.Go(func() { d.building.run(work) })
 	if err := d.awaitRoot(ctx); err != nil {
 		return err
 	}

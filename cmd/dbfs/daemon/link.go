@@ -22,6 +22,7 @@ type link struct {
 	notifier dbfs.Notifier
 	chunks   dbfs.ChunkStore
 	history  dbfs.History
+	holding  dbfs.Holding
 	devices  func(ctx context.Context) ([]remote.Device, error)
 	me       func(ctx context.Context) (remote.Me, error)
 	login    dbfs.DeviceID // who this device is at the server; 0: embedded
@@ -69,7 +70,7 @@ func openLink(set Settings, kv dbfs.KV) (*link, error) {
 		r.Out.Header.Set("Authorization", "Bearer "+set.Token)
 	}}
 	meta := started{client, client, start.ensure}
-	return &link{meta: meta, notifier: meta, login: set.Login, chunks: remote.NewChunks(client, nil), history: client, devices: client.Devices, me: client.Me, handler: proxy}, nil
+	return &link{meta: meta, notifier: meta, login: set.Login, chunks: remote.NewChunks(client, nil), history: client, holding: client, devices: client.Devices, me: client.Me, handler: proxy}, nil
 }
 
 // embed starts the server within this process, on directories below the state directory.
@@ -95,7 +96,7 @@ func embed(set Settings, kv dbfs.KV) (_ *link, err error) {
 		return nil, err
 	}
 	l.meta, l.notifier, l.chunks, l.me = session, session, session, session.Me
-	l.history, l.devices = session, session.Devices
+	l.history, l.holding, l.devices = session, session, session.Devices
 	api := srv.Handler()
 	l.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())

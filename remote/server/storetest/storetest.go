@@ -180,7 +180,7 @@ func longContents(t *testing.T, s server.Store) {
 // revisions come back in order, share long lists with nodes and entries, and go one by one.
 func revisions(t *testing.T, s server.Store) {
 	rev := func(n byte, jid dbfs.JID, chunks int) dbfs.Revision {
-		return dbfs.Revision{Node: id(n), Rev: jid, Content: file(n, jid, chunks).Content, MTime: -1, Time: 2, Device: 3, Actor: 4, Until: 5}
+		return dbfs.Revision{Node: id(n), Rev: jid, Content: file(n, jid, chunks).Content, MTime: -1, Time: 2, Device: 3, Actor: 4, Until: 5, Holds: []dbfs.Hold{{Device: 6, Until: 7}}}
 	}
 	all := []dbfs.Revision{rev(1, 1, 1), rev(1, 3, 100), rev(1, 300, 0), rev(2, 2, 40)}
 	update(t, s, nsA, func(tx server.Tx) error {
