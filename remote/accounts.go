@@ -49,6 +49,10 @@ func (c *Client) CreateNamespace(ctx context.Context, name string, rule dbfs.Nam
 	return ns, err
 }
 
+func (c *Client) RenameNamespace(ctx context.Context, ns dbfs.NamespaceID, name string) error {
+	return c.call(ctx, http.MethodPost, sharePath(ns, "name"), RenameNamespaceRequest{Name: name}, nil)
+}
+
 func (c *Client) Members(ctx context.Context, ns dbfs.NamespaceID) ([]Member, error) {
 	return ask[[]Member](ctx, c, http.MethodGet, sharePath(ns, "members"), nil)
 }

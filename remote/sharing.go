@@ -30,8 +30,13 @@ type Sharing interface {
 	Users(ctx context.Context) ([]User, error)
 
 	// CreateNamespace makes a shared namespace that belongs to the account. Its rule of names
-	// stays as it is for ever.
+	// stays as it is for ever. ErrExist: the account has one of that name, its own or a shared
+	// one. (It may be given more of one name by others, and older servers did not ask.)
 	CreateNamespace(ctx context.Context, name string, rule dbfs.NameRule) (dbfs.Namespace, error)
+
+	// RenameNamespace gives a shared namespace another name, for everybody. It needs RoleAdmin.
+	// Mounts are called as they are. ErrExist as for CreateNamespace.
+	RenameNamespace(ctx context.Context, ns dbfs.NamespaceID, name string) error
 
 	// Members lists who may do what in a namespace, for everybody who may read it.
 	// SetMember gives an account, by name, a role in it; RoleNone takes it out. It needs RoleAdmin.
@@ -109,6 +114,10 @@ type (
 	CreateNamespaceRequest struct {
 		Name  string        `json:"name"`
 		Names dbfs.NameRule `json:"names"`
+	}
+	// RenameNamespaceRequest is POST /v1/namespaces/{ns}/name.
+	RenameNamespaceRequest struct {
+		Name string `json:"name"`
 	}
 	// SetMemberRequest is POST /v1/namespaces/{ns}/members.
 	SetMemberRequest struct {

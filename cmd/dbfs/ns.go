@@ -68,6 +68,13 @@ func nsCommand(t *tool) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return t.nsList(cmd.Context()) },
 	}
+	rename := &cobra.Command{
+		Use: "rename NAMESPACE NAME", Short: "Call it something else, for everybody",
+		Long:    "Rename gives a shared namespace another name, for all its members; you have to be an admin of it. Where it\nis mounted it stays, under the name that the mount has: rename that like any directory.",
+		Example: "  dbfs ns rename team crew",
+		Args:    cobra.ExactArgs(2),
+		RunE:    func(cmd *cobra.Command, args []string) error { return t.nsRename(cmd.Context(), args[0], args[1]) },
+	}
 	share := &cobra.Command{
 		Use: "share NAMESPACE ACCOUNT [read|write|admin|none]", Short: "Give an account a role in a namespace, or take it away with none",
 		Example: "  dbfs ns share team bob write\n  dbfs ns share team bob none",
@@ -97,7 +104,7 @@ func nsCommand(t *tool) *cobra.Command {
 		Use: "ns", Short: "Namespaces: the parts of the drive that can be shared",
 		Long:    "A namespace is a tree that syncs as one unit. Your own is your drive; shared ones appear where you\nmount them. NAMESPACE is a name, or an id as \"dbfs ns ls\" shows it.",
 		Example: "  dbfs ns create team --mount /team\n  dbfs ns share team bob write\n  dbfs ns ls",
-	}, create, ls, share, members, mount,
+	}, create, ls, rename, share, members, mount,
 		t.onNamespace("unmount", "Take it out of your drive; you stay a member", remote.Sharing.Unmount),
 		t.onNamespace("leave", "Stop being a member of it", remote.Sharing.Leave))
 }
@@ -162,7 +169,7 @@ func (t *tool) nsCreate(ctx context.Context, name, names, showAt string) error {
 	}
 	ns, err := client.CreateNamespace(ctx, name, rule)
 	if err != nil {
-		return err
+		return nameTaken(err)
 	}
 	if at != "" {
 		if _, err := client.Mount(ctx, ns.ID, at); err != nil {
@@ -203,6 +210,22 @@ func (t *tool) nsList(ctx context.Context) error {
 	}
 	tab.write(t.out)
 	return nil
+}
+
+func (t *tool) nsRename(ctx context.Context, name, to string) error {
+	client, ns, err := t.namespace(ctx, name)
+	if err == nil {
+		err = client.RenameNamespace(ctx, ns.ID, to)
+	}
+	return nameTaken(err)
+}
+
+// nameTaken adds to the error of a name that is taken what to do about it.
+func nameTaken(err error) error {
+	if errors.Is(err, dbfs.ErrExist) {
+		return control.WithHint(err, "another name, or dbfs ns ls")
+	}
+	return err
 }
 
 func (t *tool) nsShare(ctx context.Context, name, account, word string) error {

@@ -112,6 +112,15 @@ func TestAccountsAndNamespaces(t *testing.T) {
 	team := strings.Fields(s.do(t, "ns", "create", "team", "--mount", "/team", "--profile", "root"))[0]
 	s.has(t, team+"  admin  shared  exact  team", "ns", "ls", "--profile", "root")
 	s.has(t, "no such file", "ns", "members", "team", "--profile", "bob")
+	s.has(t, "exit 1", "ns", "create", "team", "--profile", "root")
+	s.has(t, "another name, or dbfs ns ls", "ns", "create", "team", "--profile", "root")
+	s.has(t, `--names "loose": it is exact or portable`, "ns", "create", "other", "--names", "loose", "--profile", "root")
+	s.want(t, "", "ns", "rename", "team", "crew", "--profile", "root")
+	photos := strings.Fields(s.do(t, "ns", "create", "photos", "--names", "portable", "--profile", "root"))[0]
+	s.has(t, photos+"  admin  shared  portable  photos", "ns", "ls", "--profile", "root")
+	s.has(t, `"names":"portable"`, "ns", "ls", "--json", "--profile", "root")
+	s.has(t, "already exists", "ns", "rename", "photos", "crew", "--profile", "root")
+	s.want(t, "", "ns", "rename", team, "team", "--profile", "root")
 	s.want(t, "", "ns", "share", "team", "bob", "write", "--profile", "root")
 	s.has(t, team+"  write  shared  exact  team", "ns", "ls", "--profile", "bob")
 	s.has(t, "bob    write\n", "ns", "members", "team", "--profile", "bob")

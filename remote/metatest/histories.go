@@ -22,7 +22,7 @@ func testHistories(t *testing.T, open func(testing.TB) World) {
 	hands := [2]Device{w.Device(t, "admin"), w.Device(t, "admin")}
 	rapid.Check(t, func(rt *rapid.T) {
 		rule := rapid.SampledFrom([]dbfs.NameRule{dbfs.NamesExact, dbfs.NamesPortable}).Draw(rt, "names")
-		ns, err := admin.CreateNamespace(t.Context(), "history", rule)
+		ns, err := admin.CreateNamespace(t.Context(), fresh("history"), rule)
 		check(t, err)
 		h := &history{
 			rt: rt, model: &model{rule: rule, nodes: make(map[dbfs.NodeID]dbfs.Node)},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +73,11 @@ type pen struct {
 	seq   uint64
 	n     uint64 // edits made
 }
+
+var made atomic.Int64
+
+// fresh returns a name that no other namespace has.
+func fresh(name string) string { return fmt.Sprint(name, " ", made.Add(1)) }
 
 func newPen(t testing.TB, w World, d Device, ns dbfs.NamespaceID) *pen {
 	t.Helper()

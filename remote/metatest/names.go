@@ -72,3 +72,35 @@ func namesAreSaid(t *testing.T, w World) {
 	_, err := admin.CreateNamespace(t.Context(), "of others", dbfs.NamesPortable+1)
 	wantError(t, err, dbfs.ErrInvalid)
 }
+
+// oneNameEach: an account makes no second namespace of a name, nor gives it to another one.
+func oneNameEach(t *testing.T, w World) {
+	ctx := t.Context()
+	admin, bob := w.Device(t, "admin"), w.Device(t, "bob")
+	team, err := admin.CreateNamespace(ctx, "team", dbfs.NamesExact)
+	check(t, err)
+	_, err = admin.CreateNamespace(ctx, "team", dbfs.NamesExact)
+	wantError(t, err, dbfs.ErrExist)
+	theirs, err := bob.CreateNamespace(ctx, "team", dbfs.NamesExact) // bob has none yet
+	check(t, err)
+	check(t, admin.SetMember(ctx, team.ID, "bob", dbfs.RoleWrite)) // and now two: others may give what they want
+	wantError(t, bob.RenameNamespace(ctx, team.ID, "mine"), dbfs.ErrForbidden)
+	wantError(t, bob.RenameNamespace(ctx, theirs.ID, "a/b"), dbfs.ErrInvalid)
+	wantError(t, bob.RenameNamespace(ctx, bob.Root, "mine"), dbfs.ErrInvalid)
+	check(t, bob.RenameNamespace(ctx, theirs.ID, "theirs"))
+	check(t, bob.RenameNamespace(ctx, theirs.ID, "theirs")) // as it is called already
+	wantError(t, bob.RenameNamespace(ctx, theirs.ID, "team"), dbfs.ErrExist)
+	check(t, admin.RenameNamespace(ctx, team.ID, "group"))
+	list, err := bob.Namespaces(ctx)
+	check(t, err)
+	names := make(map[dbfs.NamespaceID]string)
+	for _, ns := range list {
+		names[ns.ID] = ns.Name
+	}
+	if names[team.ID] != "group" || names[theirs.ID] != "theirs" {
+		t.Errorf("called %v", names)
+	}
+	check(t, bob.RenameNamespace(ctx, theirs.ID, "team"))
+	_, err = admin.CreateNamespace(ctx, "team", dbfs.NamesPortable)
+	check(t, err)
+}

@@ -289,7 +289,7 @@ func testRules(t *testing.T, open func(testing.TB) World) {
 func tryRules(t *testing.T, w World, d Device, how dbfs.NameRule, rules []rule) {
 	for _, rule := range rules {
 		t.Run(rule.name, func(t *testing.T) {
-			ns, err := d.CreateNamespace(t.Context(), "rules", how)
+			ns, err := d.CreateNamespace(t.Context(), fresh("rules"), how)
 			check(t, err)
 			p := newPen(t, w, d, ns.ID)
 			plant(p)

@@ -21,6 +21,7 @@ func testSharing(t *testing.T, open func(testing.TB) World) {
 		"Leaving":             leaving,
 		"Listing":             listing,
 		"NamesAreSaid":        namesAreSaid,
+		"OneNameEach":         oneNameEach,
 	})
 }
 
@@ -285,7 +286,7 @@ func leaving(t *testing.T, w World) {
 		func(ns dbfs.NamespaceID) error { return bob.Leave(ctx, ns) },
 		func(ns dbfs.NamespaceID) error { return admin.SetMember(ctx, ns, "bob", dbfs.RoleNone) },
 	} {
-		ns, err := admin.CreateNamespace(ctx, "team", dbfs.NamesExact)
+		ns, err := admin.CreateNamespace(ctx, fresh("team"), dbfs.NamesExact)
 		check(t, err)
 		check(t, admin.SetMember(ctx, ns.ID, "bob", dbfs.RoleWrite))
 		_, err = bob.Mount(ctx, ns.ID, "/team")

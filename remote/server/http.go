@@ -178,6 +178,9 @@ func (s *Server) sharingRoutes(mux *http.ServeMux) {
 		id, err := se.Mount(ctx, ns, req.Path)
 		return remote.MountReply{Node: id}, err
 	})
+	onNamespace(s, mux, "POST", "name", smallBody, func(ctx context.Context, se *Session, ns dbfs.NamespaceID, req remote.RenameNamespaceRequest) (any, error) {
+		return none{}, se.RenameNamespace(ctx, ns, req.Name)
+	})
 	onNamespace(s, mux, "POST", "unmount", 0, func(ctx context.Context, se *Session, ns dbfs.NamespaceID, _ none) (any, error) {
 		return none{}, se.Unmount(ctx, ns)
 	})

@@ -171,11 +171,50 @@ func (se *Session) CreateNamespace(ctx context.Context, name string, rule dbfs.N
 	if rule > dbfs.NamesPortable {
 		return dbfs.Namespace{}, fmt.Errorf("%w: %s is no rule of names", dbfs.ErrInvalid, rule)
 	}
+	if err := se.nameIsFree(ctx, 0, name); err != nil {
+		return dbfs.Namespace{}, err
+	}
 	ns := dbfs.NamespaceID(dbfs.RandomID())
 	if err := se.s.addNamespace(ctx, ns, name, se.account, false, rule); err != nil {
 		return dbfs.Namespace{}, err
 	}
 	return se.s.describe(ctx, ns, dbfs.RoleAdmin)
+}
+
+// nameIsFree returns ErrExist if the account has another namespace of that name. Two that are
+// made at the same moment may get one name all the same; each is still found by its id.
+func (se *Session) nameIsFree(ctx context.Context, but dbfs.NamespaceID, name string) error {
+	list, err := se.Namespaces(ctx)
+	for _, ns := range list {
+		if err == nil && ns.Name == name && ns.ID != but {
+			err = fmt.Errorf("a namespace called %q, %s, %w", name, ns.ID, dbfs.ErrExist)
+		}
+	}
+	return err
+}
+
+// RenameNamespace is remote.Sharing's.
+func (se *Session) RenameNamespace(ctx context.Context, ns dbfs.NamespaceID, name string) error {
+	if err := se.allowed(ctx, ns, dbfs.RoleAdmin); err != nil {
+		return err
+	}
+	if err := dbfs.CheckName(name); err != nil {
+		return err
+	}
+	if err := se.nameIsFree(ctx, ns, name); err != nil {
+		return err
+	}
+	_, err := changeRow(ctx, se.s, TableNamespace, "namespace", namespaceKey(ns), func(row *namespaceRow) error {
+		if row.Root {
+			return fmt.Errorf("%w: %q is an account's own namespace and is called as the account is", dbfs.ErrInvalid, row.Name)
+		}
+		row.Name = name
+		return nil
+	})
+	if err == nil {
+		se.s.hub.publish(ns)
+	}
+	return err
 }
 
 // Members is remote.Sharing's.
