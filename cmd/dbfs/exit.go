@@ -115,6 +115,9 @@ func (t *tool) describe(err error) *control.Error {
 	case errors.Is(err, context.Canceled):
 		e.Message = "interrupted"
 	}
+	if e.Hint == "" && t.asked != "" && errors.Is(err, dbfs.ErrOffline) {
+		e.Hint = "see that the server at " + t.asked + " runs and can be reached from here, then do it again"
+	}
 	for _, row := range hints {
 		if e.Hint != "" || !errors.Is(err, row.err) {
 			continue

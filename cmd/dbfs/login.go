@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
 	"strings"
 
@@ -14,7 +16,6 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
-	"github.com/dbfs/dbfs/remote"
 )
 
 func loginCommand(t *tool) *cobra.Command {
@@ -28,11 +29,15 @@ func loginCommand(t *tool) *cobra.Command {
 		Example: "  dbfs login --server https://drive.example.org\n  dbfs login --server http://127.0.0.1:9470 --token - --profile test < DATA/admin.token",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			server := trimURL(server)
+			if err := checkServer(server); err != nil {
+				return err
+			}
 			token, err := t.readToken(token)
 			if err != nil {
 				return err
 			}
-			return t.login(cmd.Context(), trimURL(server), token, device)
+			return t.login(cmd.Context(), server, token, device)
 		},
 	}
 	cmd.Flags().StringVar(&server, "server", "", "base URL of the server")
@@ -40,6 +45,31 @@ func loginCommand(t *tool) *cobra.Command {
 	cmd.Flags().StringVar(&token, "token", "", "the account's token; - reads it from standard input")
 	cmd.Flags().StringVar(&device, "device", "", "what to call this device (default: the host's name)")
 	return cmd
+}
+
+// checkServer returns an error unless what was given as a server is the URL of one.
+func checkServer(server string) error {
+	u, err := url.Parse(server)
+	if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+		return nil
+	}
+	err = control.Errorf(control.ErrUsage, "--server %q: it is a URL, with http:// or https:// before the host", server)
+	if strings.Contains(server, "://") || server == "" {
+		return control.WithHint(err, "dbfs login --server https://HOST[:PORT]")
+	}
+	return control.WithHint(err, "dbfs login --server "+likelyScheme(server)+"://"+server)
+}
+
+// likelyScheme is how a server listens most likely: without a certificate only on this machine.
+func likelyScheme(hostport string) string {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return "http"
+	}
+	return "https"
 }
 
 // readToken takes the token as it was given, or asks for it.
@@ -88,7 +118,7 @@ func (t *tool) login(ctx context.Context, server, token, device string) error {
 	if device, err = deviceName(device); err != nil {
 		return err
 	}
-	l, err := remote.NewClient(server, "", nil).Login(ctx, token, device, before.Device)
+	l, err := t.ask(server, "").Login(ctx, token, device, before.Device)
 	if errors.Is(err, dbfs.ErrForbidden) && before.Device != 0 {
 		return t.taken(before)
 	}
@@ -104,7 +134,7 @@ func (t *tool) login(ctx context.Context, server, token, device string) error {
 	}
 	t.printf("logged in as %s at %s; this device is %q\n", visible(l.Name), server, visible(device))
 	if _, err := t.daemon().Version(ctx); err == nil {
-		t.note("the drive that is mounted goes on with its old login, which is void now: unmount it and mount it again")
+		t.note("the drive that is mounted goes on with its old login, which is void now: nothing is sent or fetched until it is mounted again. Next: %s, then %s", t.ours("dbfs umount"), t.ours("dbfs mount -d"))
 	}
 	return nil
 }
@@ -162,7 +192,7 @@ func (t *tool) logout(ctx context.Context, force bool) error {
 	case !st.Synced():
 		return control.WithHint(fmt.Errorf("%w: %s", control.ErrNotSynced, t.left(st.Sync)), "dbfs wait, or dbfs logout --force")
 	}
-	err = remote.NewClient(saved.Server, saved.Token, nil).Logout(ctx)
+	err = t.ask(saved.Server, saved.Token).Logout(ctx)
 	switch {
 	case errors.Is(err, dbfs.ErrAuth): // it was worthless already
 	case err != nil && force:

@@ -29,7 +29,13 @@ func (t *tool) server() (*remote.Client, error) {
 	case saved.Token == "":
 		return nil, t.notLoggedIn(saved.Server)
 	}
-	return remote.NewClient(saved.Server, saved.Token, nil), nil
+	return t.ask(saved.Server, saved.Token), nil
+}
+
+// ask returns a client of a server that the tool asks itself.
+func (t *tool) ask(server, token string) *remote.Client {
+	t.asked = server
+	return remote.NewClient(server, token, nil)
 }
 
 // daemonTransport reaches a server through the daemon. That no daemon runs is not the

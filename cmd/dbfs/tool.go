@@ -37,6 +37,8 @@ type tool struct {
 	bytes      bool // sizes exactly
 	noColor    bool
 	progress   string // "auto", "plain", "json" or "none"
+
+	asked string // the server that the command has asked itself; "": none
 }
 
 func newTool() *tool {
