@@ -2,6 +2,8 @@
 
 package fault
 
+import "time"
+
 // Enabled reports whether the switches exist in this program.
 const Enabled = false
 
@@ -10,3 +12,6 @@ func Here(Point) {}
 
 // Bug reports whether a test has switched a bug on.
 func Bug(Mutant) bool { return false }
+
+// Now is what a server takes for the time.
+func Now() time.Time { return time.Now() }

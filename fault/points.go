@@ -92,6 +92,16 @@ const (
 	CommitUnheard Point = "server.commit-unheard"
 	// s5: a chunk's row says that it is stored; who uploaded it has no receipt.
 	ChunkRegistered Point = "server.chunk-registered"
+	// s5: garbage: versions of a file are forgotten; its log entries are not.
+	VersionsForgotten Point = "server.versions-forgotten"
+	// s5: garbage: the beginning of a log is dropped.
+	LogTrimmed Point = "server.log-trimmed"
+	// s5: garbage: a chunk that nothing names is condemned.
+	ChunkCondemned Point = "server.chunk-condemned"
+	// s5: garbage: a chunk's row says that it is being deleted; its object is there.
+	ChunkDying Point = "server.chunk-dying"
+	// s5: garbage: an object is deleted, and its chunk's row is there.
+	ObjectDeleted Point = "server.object-deleted"
 	// s5: batches have been judged, and their group is not on the disk.
 	GroupGathered Point = "badgerdb.group-gathered"
 	// s5: a group of batches is on the disk; none of them is answered.
@@ -109,5 +119,7 @@ var Points = []Point{
 	RebaseBegins, RebaseWritten, RebaseCounts,
 	ListingPage, ListingSwaps, ListingSwapped,
 	ChunkFetched, ChunkKept, ChunkEvicted, ChunkUnpinned, BodyEntered, BodyMoved,
-	CommitUnheard, ChunkRegistered, GroupGathered, GroupWritten,
+	CommitUnheard, ChunkRegistered,
+	VersionsForgotten, LogTrimmed, ChunkCondemned, ChunkDying, ObjectDeleted,
+	GroupGathered, GroupWritten,
 }

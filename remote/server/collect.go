@@ -222,7 +222,9 @@ func (c *Collection) forgetRevisions(ns dbfs.NamespaceID, at *tourPlace) {
 		some := gone[:min(len(gone), trimStep)]
 		gone = gone[len(some):]
 		c.do(func(ctx context.Context) error {
-			return c.change(ctx, ns, func(tx Tx) (int, error) { return dropRevisions(tx, node, some, c.s.now()) }, &c.result.Versions)
+			err := c.change(ctx, ns, func(tx Tx) (int, error) { return dropRevisions(tx, node, some, c.s.now()) }, &c.result.Versions)
+			fault.Here(fault.VersionsForgotten)
+			return err
 		})
 	}
 }
@@ -234,6 +236,9 @@ func (c *Collection) retainLog(ctx context.Context, ns dbfs.NamespaceID, at *tou
 	}
 	before := c.result.Entries
 	err := c.change(ctx, ns, func(tx Tx) (int, error) { return trimLog(tx, cutoff) }, &c.result.Entries)
+	if c.result.Entries > before {
+		fault.Here(fault.LogTrimmed)
+	}
 	return c.result.Entries > before, err
 }
 
@@ -487,7 +492,10 @@ func (c *Collection) judge(r Row, ns dbfs.NamespaceID, id dbfs.ChunkID) {
 	case condemn:
 		condemned := row
 		condemned.State, condemned.Condemned = chunkCondemned, c.s.now().Unix()
-		c.replace(key, old, condemned, func([]byte) { c.count(&res.Condemned, &res.CondemnedBytes, row) })
+		c.replace(key, old, condemned, func([]byte) {
+			fault.Here(fault.ChunkCondemned)
+			c.count(&res.Condemned, &res.CondemnedBytes, row)
+		})
 	case rescue:
 		c.s.opts.Log.Error("a chunk was condemned that is needed; it stays. Please report this", "chunk", id, "namespace", ns)
 		live := row
@@ -496,7 +504,10 @@ func (c *Collection) judge(r Row, ns dbfs.NamespaceID, id dbfs.ChunkID) {
 	case remove:
 		dying := row
 		dying.State = chunkDeleting
-		c.replace(key, old, dying, func(now []byte) { c.bury(key, now, id, dying) })
+		c.replace(key, old, dying, func(now []byte) {
+			fault.Here(fault.ChunkDying)
+			c.bury(key, now, id, dying)
+		})
 	case finish:
 		c.bury(key, old, id, row)
 	default:
@@ -548,6 +559,7 @@ func (c *Collection) bury(key, value []byte, id dbfs.ChunkID, row chunkRow) {
 		if err != nil {
 			return err
 		}
+		fault.Here(fault.ObjectDeleted)
 		c.todo = append([]func(context.Context) error{func(ctx context.Context) error {
 			done, err := c.s.store.CAS(ctx, TableChunk, key, value, nil)
 			if done {

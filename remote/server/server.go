@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/fault"
 )
 
 // Options tune a Server; the zero value is right for a small one.
@@ -58,7 +59,7 @@ type Server struct {
 // close. With nil objects it serves metadata only.
 func New(store Store, objects Objects, opts Options) (*Server, error) {
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = fault.Now
 	}
 	if opts.Rand == nil {
 		opts.Rand = rand.Float64

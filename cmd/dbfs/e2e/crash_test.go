@@ -68,8 +68,15 @@ var crashes = map[fault.Point]crash{
 
 	fault.CommitUnheard:   {server: true, nth: 3},
 	fault.ChunkRegistered: {server: true, nth: 10},
-	fault.GroupGathered:   {server: true, nth: 25},
-	fault.GroupWritten:    {server: true, nth: 25},
+
+	fault.VersionsForgotten: {server: true, before: (*ruin).garbage, reach: (*ruin).collect, after: (*ruin).collected},
+	fault.LogTrimmed:        {server: true, before: (*ruin).garbage, reach: (*ruin).collect, after: (*ruin).collected},
+	fault.ChunkCondemned:    {server: true, nth: 3, before: (*ruin).garbage, reach: (*ruin).collect, after: (*ruin).collected},
+	fault.ChunkDying:        {server: true, nth: 3, before: (*ruin).condemned, reach: (*ruin).collect, after: (*ruin).collected},
+	fault.ObjectDeleted:     {server: true, nth: 3, before: (*ruin).condemned, reach: (*ruin).collect, after: (*ruin).collected},
+
+	fault.GroupGathered: {server: true, nth: 25},
+	fault.GroupWritten:  {server: true, nth: 25},
 }
 
 // TestCrashPoints lets the program die at each of the points, on a real mount and a real disk.

@@ -186,7 +186,8 @@ type served struct {
 	*process
 	m     *machine
 	url   string
-	token string // of the administrator
+	token string   // of the administrator
+	env   []string // of every start after the first
 }
 
 func (m *machine) serve() *served {
@@ -211,7 +212,7 @@ var serving = regexp.MustCompile(`serving at`)
 // what to fail in.
 func (s *served) doomed(env ...string) {
 	s.t.Helper()
-	s.process = s.m.launch(env, "serve", "--data", s.m.path("data"), "--listen", strings.TrimPrefix(s.url, "http://"))
+	s.process = s.m.launch(append(env, s.env...), "serve", "--data", s.m.path("data"), "--listen", strings.TrimPrefix(s.url, "http://"))
 }
 
 // session returns the server as a fresh device sees it.
