@@ -39,6 +39,10 @@ const (
 	CopiedNotDeleted Point = "journal.copied-not-deleted"
 	// c9: what was moved to another namespace has arrived; its deletion goes on, and that is still noted there.
 	CarriedOn Point = "journal.carried-on"
+	// c2: an Update of a database is in its log; nobody sees it yet.
+	UpdateLogged Point = "cache.update-logged"
+	// c2: Badger has a layer of updates; it is not synced, and their log still counts.
+	LayerPoured Point = "cache.layer-poured"
 
 	// c3: sealed and recorded, nothing uploaded.
 	UploadBegins Point = "syncer.upload-begins"
@@ -112,7 +116,7 @@ const (
 var Points = []Point{
 	DraftWritten, AsideCopied, SealHashed, SealEntered, SealedUnrecorded,
 	EditRecorded, EditSynced,
-	CopiedNotDeleted, CarriedOn,
+	CopiedNotDeleted, CarriedOn, UpdateLogged, LayerPoured,
 	UploadBegins, PutUnregistered, ReceiptLost,
 	BatchTaken, AnswerUnnoted, AckedUnseen, SettledPinned,
 	BetweenPages, BatchPreloaded,

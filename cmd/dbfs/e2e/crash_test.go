@@ -55,6 +55,9 @@ var crashes = map[fault.Point]crash{
 	fault.RebaseBegins:   {before: (*ruin).bothEdit, reach: idle, after: (*ruin).bothKept},
 	fault.RebaseCounts:   {before: (*ruin).bothEdit, reach: idle, after: (*ruin).bothKept},
 	fault.RebaseWritten:  {before: (*ruin).bothMakeMany, reach: idle, after: (*ruin).manyKept},
+	fault.UpdateLogged:   {nth: 30},
+	fault.LayerPoured:    {},
+
 	fault.ListingPage:    {before: (*ruin).loseState, reach: idle},
 	fault.ListingSwaps:   {before: (*ruin).restoreServer, reach: idle},
 	fault.ListingSwapped: {before: (*ruin).restoreServer, reach: idle},
