@@ -39,8 +39,13 @@ func (fs *FS) renameAway(oldDir uint64, oldName string, newDir uint64, newName s
 		over = &victim
 		fs.haunt(to, victim)
 	}
-	now, err := fs.carry(from, to, n, over, func() (dbfs.Node, error) {
-		return from.journal.MoveOut(n.ID, to.journal, inTo.ID, newName, noReplace)
+	var now dbfs.Node
+	err = fs.move(to, n, over, func(f *file) (err error) {
+		now, err = from.journal.MoveOut(n.ID, to.journal, inTo.ID, newName, noReplace)
+		if err == nil && f != nil && f.space == from && f.id == n.ID && f.own == nil {
+			f.settleIn(to, now.ID)
+		}
+		return err
 	})
 	if over != nil && (err != nil || fs.goesOn(to, *over)) {
 		fs.unhaunt(over.Ino)
@@ -69,36 +74,6 @@ func (fs *FS) findWritable(dir uint64) (*space, dbfs.Node, error) {
 		err = sp.mayWrite()
 	}
 	return sp, n, err
-}
-
-// carry runs a rename between namespaces, as move does one within.
-func (fs *FS) carry(from, to *space, n dbfs.Node, victim *dbfs.Node, rename func() (dbfs.Node, error)) (dbfs.Node, error) {
-	fs.opening.Lock()
-	defer fs.opening.Unlock()
-	f := fs.openFile(n.Ino)
-	if f != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-	}
-	var old *file
-	if victim != nil {
-		old = fs.openFile(victim.Ino)
-	}
-	if old != nil {
-		old.mu.Lock()
-		defer old.mu.Unlock()
-	}
-	now, err := rename()
-	if err != nil {
-		return now, err
-	}
-	if f != nil && f.space == from && f.id == n.ID && f.own == nil {
-		f.settleIn(to, now.ID)
-	}
-	if old != nil && !fs.goesOn(to, *victim) {
-		old.detachLocked(*victim, true)
-	}
-	return now, nil
 }
 
 // settleIn lets the file go on in another namespace. What it reads and writes stays where it is:

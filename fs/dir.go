@@ -220,8 +220,12 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 		over = &victim
 		fs.haunt(sp, victim)
 	}
-	now, err := fs.move(sp, n, over, func() (dbfs.NodeID, error) {
-		return sp.journal.Move(n.ID, to.ID, newName, noReplace)
+	now := n.ID
+	err = fs.move(sp, n, over, func(f *file) (err error) {
+		if now, err = sp.journal.Move(n.ID, to.ID, newName, noReplace); err == nil && f != nil && f.id == n.ID {
+			f.id = now
+		}
+		return err
 	})
 	if err != nil {
 		if over != nil {

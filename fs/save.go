@@ -20,10 +20,10 @@ func (fs *FS) sealBeforeSave(n dbfs.Node) error {
 	return nil
 }
 
-// move runs a rename of a node, over victim unless that is nil. In one moment the open file of
-// the node goes on as what the node has become, and that of victim loses its name: what is
-// written to it is recorded before, or is nobody's business.
-func (fs *FS) move(sp *space, n dbfs.Node, victim *dbfs.Node, rename func() (dbfs.NodeID, error)) (dbfs.NodeID, error) {
+// move runs a rename of a node in or to a namespace, over victim unless that is nil. In one moment the
+// open file of the node, which rename is given locked, or nil, goes on as what the node has become, and
+// that of victim loses its name: what is written to it is recorded before, or is nobody's business.
+func (fs *FS) move(to *space, n dbfs.Node, victim *dbfs.Node, rename func(f *file) error) error {
 	fs.opening.Lock()
 	defer fs.opening.Unlock()
 	f := fs.openFile(n.Ino)
@@ -39,15 +39,11 @@ func (fs *FS) move(sp *space, n dbfs.Node, victim *dbfs.Node, rename func() (dbf
 		old.mu.Lock()
 		defer old.mu.Unlock()
 	}
-	now, err := rename()
-	if err != nil {
-		return now, err
+	if err := rename(f); err != nil {
+		return err
 	}
-	if f != nil && f.id == n.ID {
-		f.id = now
-	}
-	if old != nil && !fs.goesOn(sp, *victim) {
+	if old != nil && !fs.goesOn(to, *victim) {
 		old.detachLocked(*victim, true)
 	}
-	return now, nil
+	return nil
 }
