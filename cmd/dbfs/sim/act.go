@@ -90,6 +90,7 @@ func (w *world) collect() {
 		if c.Result().Deleted > 0 {
 			w.events[Collected]++
 		}
+		w.builtOn()
 		if n := c.Result().Rescued; n > 0 {
 			w.fail("P8", "%d chunks were condemned that somebody needs", n)
 		}

@@ -148,11 +148,12 @@ const (
 	Locked       Event = "roles changed"
 	LateClosing  Event = "files closed that others had changed meanwhile"
 	ServerReborn Event = "servers started again"
+	Held         Event = "versions held that a device builds on"
 	MovedOut     Event = "files moved to another namespace"
 )
 
 var allEvents = []Event{Refusal, Repeat, Relisting, Death, DeathInside, PowerLoss, DiskFailure, Upload, Deletion, Collected,
-	Restored, CutOff, Locked, LateClosing, ServerReborn, MovedOut}
+	Restored, CutOff, Locked, LateClosing, ServerReborn, Held, MovedOut}
 
 // Events counts them.
 type Events map[Event]int

@@ -33,6 +33,7 @@ var mutants = []struct {
 	{fault.EvictPinned, 1000},
 	{fault.BatchNotSynced, 6000},
 	{fault.CopyNotAwaited, 1000},
+	{fault.HoldsIgnored, 3000},
 }
 
 // Every bug that is put in is noticed, in a number of histories that the log tells. None of them

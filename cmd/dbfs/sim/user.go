@@ -465,6 +465,7 @@ func (c *client) openFile() error {
 	c.says("opens %s", describe(&n))
 	c.j.Hold(n.ID)
 	c.holds = append(c.holds, hold{n.ID, n.Content})
+	c.build(&n)
 	return nil
 }
 
@@ -477,6 +478,7 @@ func (c *client) closeFile() error {
 	h := c.holds[i]
 	c.holds = slices.Delete(c.holds, i, i+1)
 	defer c.j.Release(h.node)
+	c.letGo(h.node)
 	number, content := c.next()
 	c.says("closes %s with content %d", short(h.node), number)
 	c.w.ledger.excused[numberOf(h.base)] = true

@@ -50,6 +50,7 @@ type world struct {
 	late    []lateCommit
 	answers map[answerKey]answer
 	sent    map[dbfs.NodeID]bool // what some batch has been about
+	builds  map[build]time.Time  // versions that are held, until when
 	moved   map[departure]int    // files that went to the second namespace: the content that they had then
 	epoch   uint32
 	backup  backup
@@ -115,8 +116,8 @@ func makeBase(n int, rule dbfs.NameRule) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range []*dbfs.NamespaceID{&b.ns, &b.second} {
-		ns, err := owner.CreateNamespace(ctx, "shared", rule)
+	for i, id := range []*dbfs.NamespaceID{&b.ns, &b.second} {
+		ns, err := owner.CreateNamespace(ctx, []string{"shared", "second"}[i], rule)
 		if err == nil {
 			err = owner.SetMember(ctx, ns.ID, guest, dbfs.RoleWrite)
 		}
@@ -189,7 +190,7 @@ func newWorld(seed uint64, plan Plan, clients int, tracing bool) (*world, error)
 	}
 	w := &world{
 		seed: seed, plan: plan, ctx: context.Background(), now: epoch0, base: b, epoch: 1, tracing: tracing,
-		answers: make(map[answerKey]answer), sent: make(map[dbfs.NodeID]bool), moved: make(map[departure]int), cover: make(Coverage), events: make(Events), hash: fnvOffset,
+		answers: make(map[answerKey]answer), sent: make(map[dbfs.NodeID]bool), moved: make(map[departure]int), builds: make(map[build]time.Time), cover: make(Coverage), events: make(Events), hash: fnvOffset,
 	}
 	for i, r := range []**rand.Rand{&w.workload, &w.schedule, &w.luck, &w.clocks, &w.disks, &w.ids, &w.objects} {
 		*r = rand.New(rand.NewPCG(seed, uint64(i)))
