@@ -348,7 +348,7 @@ type Stats struct {
 	Memory   int   `json:"memory"` // bytes of memory segments
 }
 
-// Stats counts, dead documents included.
+// Stats counts: names that lead to something, and of the rest dead documents, too.
 func (x *Index) Stats() Stats {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -358,21 +358,36 @@ func (x *Index) Stats() Stats {
 	}
 	for _, s := range x.segments {
 		st.Contents += int(s.foot.contents)
-		st.Names += int(s.foot.docs - s.foot.contents)
+		st.Names += int(s.foot.docs-s.foot.contents) - s.deadNames()
 		st.Disk += int64(s.foot.sums)
 		st.Tokens += int64(s.foot.tokens)
 	}
-	for _, p := range x.memories() {
-		for _, r := range p.rows {
+	gone := []*dead{x.memDead}
+	if x.frozen != nil {
+		gone = []*dead{x.frozen.now, x.memDead}
+	}
+	for k, p := range x.memories() {
+		for i, r := range p.rows {
 			if r.is(isContent) {
 				st.Contents++
-			} else {
+			} else if !gone[k].has(i) {
 				st.Names++
 			}
 		}
 		st.Tokens += int64(p.tokens)
 	}
 	return st
+}
+
+// deadNames counts the names among the dead documents. What cannot be read counts as alive.
+func (s *liveSegment) deadNames() int {
+	n := 0
+	s.now.each(func(i int) {
+		if r, err := s.rowAt(i); err == nil && !r.is(isContent) {
+			n++
+		}
+	})
+	return n
 }
 
 // memories returns the memory segments as they are now, ascending. x.mu is held.

@@ -124,7 +124,7 @@ func TestRanking(t *testing.T) {
 	}
 }
 
-// TestRenameTouchesNoPosting counts documents: a rename makes one, a new content two.
+// TestRenameTouchesNoPosting counts documents: a rename makes a name and ends one.
 func TestRenameTouchesNoPosting(t *testing.T) {
 	d := newDrive()
 	x := openIndex(t, t.TempDir(), d.options())
@@ -138,7 +138,7 @@ func TestRenameTouchesNoPosting(t *testing.T) {
 	copied.Text = nil
 	feed(t, x, copied)
 	after := x.Stats()
-	if after.Contents != before.Contents || after.Tokens != before.Tokens || after.Names != before.Names+2 {
+	if after.Contents != before.Contents || after.Tokens != before.Tokens || after.Names != before.Names+1 {
 		t.Errorf("before %+v, after %+v: want no new content", before, after)
 	}
 	if got := paths(t, x, "words"); !slices.Equal(got, []string{"copy.txt", "new.txt"}) {
@@ -239,5 +239,43 @@ func TestSweepAndHas(t *testing.T) {
 	}
 	if err := x.Remove(nodeNumber(77)); err != nil {
 		t.Errorf("remove of a stranger: %v", err)
+	}
+}
+
+// Names that lead nowhere any more are not counted, in memory, on their way to the disk, or there.
+func TestStatsCountWhatIsThere(t *testing.T) {
+	d := newDrive()
+	dir := t.TempDir()
+	x := openIndex(t, dir, d.options())
+	f, g := d.put(1, "f.txt", "some words"), d.put(2, "g.txt", "others")
+	feed(t, x, f)
+	feed(t, x, g)
+	want := func(when string) {
+		t.Helper()
+		if got := x.Stats().Names; got != 2 {
+			t.Errorf("%s: %d names, want 2", when, got)
+		}
+	}
+	for i := range 5 {
+		f = d.put(1, "f.txt", fmt.Sprint("words ", i))
+		feed(t, x, f)
+		want("overwritten in memory")
+		if i == 2 {
+			if err := x.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want("flushed")
+		}
+	}
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x = openIndex(t, dir, d.options())
+	want("opened again")
+	if err := x.Remove(g.Node); err != nil {
+		t.Fatal(err)
+	}
+	if got := x.Stats().Names; got != 1 {
+		t.Errorf("after a removal: %d names, want 1", got)
 	}
 }
