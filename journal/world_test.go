@@ -149,6 +149,7 @@ func (r rows) trim(t testing.TB, ns dbfs.NamespaceID) {
 
 // A host is a server with an account of some devices.
 type host struct {
+	made     int // namespaces
 	store    rows
 	sessions []*server.Session
 }
@@ -175,7 +176,8 @@ func newHost(t testing.TB) *host {
 
 // namespace makes an empty one.
 func (h *host) namespace(t testing.TB) dbfs.NamespaceID {
-	ns, err := h.sessions[0].CreateNamespace(t.Context(), "shared", dbfs.NamesExact)
+	h.made++
+	ns, err := h.sessions[0].CreateNamespace(t.Context(), fmt.Sprint("shared ", h.made), dbfs.NamesExact)
 	check(t, err)
 	return ns.ID
 }
