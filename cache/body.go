@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/dbfs/dbfs"
@@ -282,9 +283,13 @@ func (b *body) create(h *home) ([]change, error) {
 	if b.home != nil {
 		return nil, nil
 	}
-	f, err := openSparse(h.bodyFile(b.file), true)
+	name := h.bodyFile(b.file)
+	if err := removeFile(name); err != nil { // one that a crash has left may be mapped by somebody
+		return nil, err
+	}
+	f, err := openSparse(name, true)
 	if err == nil {
-		err = diskError(errors.Join(f.Truncate(0), f.Truncate(b.content.Size)))
+		err = diskError(f.Truncate(b.content.Size))
 	}
 	if err != nil {
 		return nil, err
@@ -439,6 +444,10 @@ func (b *body) retarget(content dbfs.Content) error {
 			return err
 		}
 	}
+	dropped := func(i int) bool { return slices.Contains(drop, i) }
+	if err := b.own(func(i int) bool { return !dropped(i) }); err != nil {
+		return err
+	}
 	b.content = content
 	for _, i := range drop {
 		b.present.clear(i)
@@ -492,6 +501,9 @@ func (b *body) wanted(i int, id dbfs.ChunkID) bool {
 func (b *body) discard() error {
 	var gone []int
 	b.touched.each(func(i int) { gone = append(gone, i) })
+	if err := b.own(func(i int) bool { return !b.touched.has(i) }); err != nil {
+		return err
+	}
 	for _, i := range gone {
 		b.present.clear(i)
 		b.checked.clear(i)

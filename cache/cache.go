@@ -155,6 +155,9 @@ func (c *Cache) openHomes() (err error) {
 	}
 	c.own = append(c.own, kv)
 	c.cache = &home{dir: c.opts.Cache, kv: kv, reserve: newReserve(c.opts.Cache, c.opts.Reserve)}
+	if err := errors.Join(c.state.clearLent(), c.cache.clearLent()); err != nil {
+		return err
+	}
 	if err := c.loadKept(); err != nil {
 		return err
 	}

@@ -24,8 +24,9 @@ type Draft struct {
 	closed bool
 	sealed dbfs.Content    // the last seal, or what the draft began from
 	held   []dbfs.ChunkRef // what the last seal made unsent
-	small  *smallDraft     // nil: in the body
-	large  *largeDraft     // nil: in memory
+	small  *smallDraft     // nil: in a file
+	large  *largeDraft     // nil: not in the body
+	lent   *lentDraft      // nil: not in a file that is lent; else it stays there
 }
 
 // Draft begins to write a file, from a version of it: the zero content for a new file.
@@ -50,24 +51,29 @@ func (c *Cache) Draft(f File, base dbfs.Content) (*Draft, error) {
 	}
 	var err error
 	if d.large, err = takeOver(d, base); err != nil {
-		c.endDraft(f)
+		c.endDraft(d)
 		return nil, fmt.Errorf("draft of %s: %w", f, err)
 	}
 	return d, nil
 }
 
-func (c *Cache) endDraft(f File) {
+func (c *Cache) endDraft(d *Draft) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.drafts, f)
+	if c.drafts[d.file] == d {
+		delete(c.drafts, d.file)
+	}
 }
 
 // Size returns the length in bytes.
 func (d *Draft) Size() int64 {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.small != nil {
+	switch {
+	case d.small != nil:
 		return d.small.size()
+	case d.lent != nil:
+		return d.lent.length()
 	}
 	return d.large.length()
 }
@@ -80,8 +86,11 @@ func (d *Draft) Dirty() bool {
 }
 
 func (d *Draft) dirty() bool {
-	if d.small != nil {
+	switch {
+	case d.small != nil:
 		return d.small.dirty
+	case d.lent != nil:
+		return d.lent.dirty()
 	}
 	return d.large.dirty()
 }
@@ -98,9 +107,12 @@ func (d *Draft) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	defer d.mu.RUnlock()
 	var n int
 	var err error
-	if d.small != nil {
+	switch {
+	case d.small != nil:
 		n = d.small.read(p, off)
-	} else {
+	case d.lent != nil:
+		n, err = d.lent.read(p, off)
+	default:
 		n, err = d.large.read(ctx, p, off)
 	}
 	if err != nil {
@@ -148,6 +160,10 @@ func (d *Draft) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 
 func (d *Draft) write(ctx context.Context, p []byte, off int64) (int, error) {
 	d.mu.RLock()
+	if d.lent != nil {
+		defer d.mu.RUnlock()
+		return d.lent.write(ctx, p, off)
+	}
 	if d.large != nil {
 		defer d.mu.RUnlock()
 		return d.large.write(ctx, p, off)
@@ -209,6 +225,9 @@ func (d *Draft) truncate(ctx context.Context, size int64) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.lent != nil {
+		return d.lent.truncate(ctx, size)
+	}
 	if size == 0 {
 		return d.empty()
 	}
@@ -282,9 +301,12 @@ func (d *Draft) seal(ctx context.Context) (dbfs.Content, []dbfs.ChunkRef, error)
 	var content dbfs.Content
 	var held []dbfs.ChunkRef
 	var err error
-	if d.small != nil {
+	switch {
+	case d.small != nil:
 		content, held, err = d.small.seal(ctx)
-	} else {
+	case d.lent != nil:
+		content, held, err = d.lent.seal()
+	default:
 		content, held, err = d.large.seal()
 	}
 	if err != nil {
@@ -309,12 +331,15 @@ func (d *Draft) Close() error {
 	}
 	d.closed = true
 	var err error
-	if d.small != nil {
+	switch {
+	case d.small != nil:
 		d.small.end()
-	} else {
+	case d.lent != nil:
+		err = d.lent.end()
+	default:
 		err = d.large.end()
 	}
-	d.c.endDraft(d.file)
+	d.c.endDraft(d)
 	if err := errors.Join(err, d.c.letGo(d.held)); err != nil {
 		return fmt.Errorf("close draft of %s: %w", d.file, err)
 	}

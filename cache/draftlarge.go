@@ -46,6 +46,9 @@ func takeOver(d *Draft, base dbfs.Content) (*largeDraft, error) {
 	if !l.b.content.Equal(base) {
 		err = l.b.retarget(base)
 	}
+	if err == nil {
+		err = l.b.own(keepAll)
+	}
 	l.size = base.Size
 	l.b.mu.Unlock()
 	if err != nil {
@@ -61,7 +64,9 @@ func startOver(d *Draft) (*largeDraft, error) {
 		return nil, err
 	}
 	l.b.mu.Lock()
-	err = l.cut(0)
+	if err = l.b.own(keepAll); err == nil { // what is unsent is set aside from it
+		err = l.cut(0)
+	}
 	l.b.mu.Unlock()
 	if err != nil {
 		return nil, errors.Join(err, l.end())

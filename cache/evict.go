@@ -369,7 +369,12 @@ func (e *evictor) evictBody(v victim, want int64, open bool) (int64, error) {
 
 // evict makes chunks absent, from the beginning on, and returns the bytes freed. Those
 // that somebody is about to read stay as long as there are others.
+//
+// A file that somebody else has is left alone.
 func (b *body) evict(want int64) (int64, error) {
+	if shared, err := b.shared(); shared || err != nil {
+		return 0, err
+	}
 	var gone []int
 	var failed error
 	n := int64(0)

@@ -24,9 +24,13 @@ func (d *Draft) Zero(ctx context.Context, off, n int64) error {
 
 func (d *Draft) zero(ctx context.Context, off, n int64) error {
 	d.mu.RLock()
-	if d.large != nil {
+	switch {
+	case d.large != nil:
 		defer d.mu.RUnlock()
 		return d.large.zero(ctx, off, n)
+	case d.lent != nil:
+		defer d.mu.RUnlock()
+		return d.lent.zero(ctx, off, n)
 	}
 	d.mu.RUnlock()
 
@@ -85,8 +89,11 @@ func (d *Draft) NextHole(off int64) (int64, bool) { return d.next(off, true) }
 func (d *Draft) next(off int64, hole bool) (int64, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.large != nil {
+	switch {
+	case d.large != nil:
 		return d.large.next(off, hole)
+	case d.lent != nil:
+		return d.lent.next(off, hole)
 	}
 	return span(d.small.size(), off, hole, func(_, _ int64) (int64, bool) { return off, !hole })
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,9 @@ type home struct {
 	dir     string
 	kv      dbfs.KV
 	reserve *reserve // what bytes leave free of the disk
+
+	lending sync.Once
+	mayLend bool // set by lending
 }
 
 func (h *home) bodyFile(f File) string {

@@ -297,6 +297,9 @@ func (c *Cache) freeSpot(at spot, id dbfs.ChunkID) (int64, error) {
 	if b.home != c.cache || b.draft != nil || len(b.handles) > 0 || !b.holds(at.i, id) || !b.clean(at.i) {
 		return 0, nil
 	}
+	if shared, err := b.shared(); shared || err != nil {
+		return 0, err
+	}
 	return int64(b.content.Ref(at.i).Len), b.drop([]int{at.i})
 }
 

@@ -26,6 +26,7 @@ import (
 //
 //	bodies/hh/<ns>-<node>           a body of more than SmallSize bytes
 //	chunks/hh/<chunk>               a loose chunk of more than SmallSize bytes
+//	lent/<ns>-<node>                what was a body, while it is lent and written to: loan.go
 //
 // The law: a chunk with a cu record is in the place that the record names, for as long as
 // the record is there. Everything else can be fetched again, so it may be lost, but what
@@ -47,6 +48,11 @@ import (
 //	unpin: 1 cm, cl in cache      twice: cu wins
 //	       2 rename or copy       cu says state, the file is in cache: looked for in both
 //	       3 delete cu            –
+//	lent:  1 set aside, cu        the chunk twice
+//	       2 delete cb, cp        a file that no record knows of: the sweep finds it
+//	       3 rename to lent       the next Open removes it
+//	back:  1 rename to bodies     a file that no record knows of, as above
+//	       2 cb, cp, cx           –
 //	move:  1 cb, cp in the new    twice: state wins
 //	       2 rename or copy       the record in state, the file in cache: looked for in both
 //	       3 delete in the old    –

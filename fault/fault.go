@@ -39,6 +39,11 @@ const (
 	UnverifiedShared  Mutant = "unverified-shared"  // what another account uploaded is believed unread
 )
 
+// Bugs of lending files to the kernel.
+const (
+	NoLease Mutant = "no-lease" // bytes are destroyed in place whoever has the file
+)
+
 // Bugs of garbage collection.
 const (
 	CollectAtOnce       Mutant = "collect-at-once"        // what was touched a moment ago is condemned if nothing names it

@@ -27,6 +27,8 @@ const (
 	SealHashed Point = "cache.seal-hashed"
 	// c1: the chunks of a draft are in the book as unsent; no edit names them.
 	SealEntered Point = "cache.seal-entered"
+	// c1: the changed chunks of a draft in a file that is lent lie by themselves; none is in the book.
+	LentCutOut Point = "cache.lent-cut-out"
 	// c1: the file system knows what was sealed, and has not recorded it.
 	SealedUnrecorded Point = "fs.sealed-unrecorded"
 
@@ -114,7 +116,7 @@ const (
 
 // Points is all of them, in the order above.
 var Points = []Point{
-	DraftWritten, AsideCopied, SealHashed, SealEntered, SealedUnrecorded,
+	DraftWritten, AsideCopied, SealHashed, SealEntered, LentCutOut, SealedUnrecorded,
 	EditRecorded, EditSynced,
 	CopiedNotDeleted, CarriedOn, UpdateLogged, LayerPoured,
 	UploadBegins, PutUnregistered, ReceiptLost,

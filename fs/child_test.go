@@ -89,6 +89,7 @@ var children = map[string]func(args []string) error{
 		}
 		return unix.Munmap(m)
 	},
+	"hold": holdMap, // file, how
 	"write": func(args []string) error { // file, text
 		f, err := os.OpenFile(args[0], os.O_WRONLY, 0)
 		if err != nil {

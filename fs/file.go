@@ -45,6 +45,10 @@ type file struct {
 	own      *dbfs.Node    // not nil: the name is gone or leads elsewhere, and this is how the handles see it
 	nameless bool          // it has never had a name; see tmpfile.go
 	deleted  bool          // removed here: what is written is nobody's business any more
+	backing  int32         // the kernel's number of the file that it has been lent; 0: none; see lend.go
+	loan     *cache.Loan   // nil: it is not lent, or the draft has it
+	mappers  int           // handles through which a file that is lent may be mapped for writing
+	watched  bool          // somebody looks whether it still is
 }
 
 // node returns the file as its handles see it.
@@ -167,7 +171,7 @@ func (f *file) begin() error {
 		}
 		f.body = nil
 	}
-	draft, err := f.fs.cfg.Cache.Draft(f.key(), f.base)
+	draft, err := f.beginDraft(f.key(), f.base)
 	if errors.Is(err, dbfs.ErrBusy) {
 		// Somebody still writes to the version before this one, under the inode that it had. Chunks
 		// are found by what they hold, so this draft can do with any name until it is closed.
@@ -421,9 +425,9 @@ func (f *file) pagesAre() bool {
 }
 
 // notePages notes of which version the kernel has bytes: of what it wrote, unless some are
-// older. Called with mu held.
+// older. What is written to a file that is lent it does not have. Called with mu held.
 func (f *file) notePages() {
-	if f.alike {
+	if f.alike && f.backing == 0 {
 		f.fs.pages.set(f.ino, versionOf(f.base))
 	} else {
 		f.fs.pages.set(f.ino, 0)
@@ -555,7 +559,7 @@ func (f *file) abandon() error {
 
 // close lets go of draft and body. Called with mu held.
 func (f *file) close() error {
-	var errs []error
+	errs := []error{f.endLoan()}
 	if f.draft != nil {
 		if f.draft.Dirty() || f.sealed != nil { // nobody wants it, but the kernel has some of it
 			f.fs.pages.set(f.ino, 0)

@@ -58,9 +58,13 @@ type Config struct {
 	UID, GID uint32
 	ACL      bool // obey POSIX ACLs; the kernel asks for them
 	ReadOnly bool
-	Debug    bool   // log every request
-	Source   string // what mount(8) and df show as the device
-	Disk     string // a directory on the disk that holds what is not sent yet; statfs shows it
+	// NoPassthrough keeps the kernel from reading large files without the daemon, as it may where
+	// root mounts.
+	NoPassthrough bool
+
+	Debug  bool   // log every request
+	Source string // what mount(8) and df show as the device
+	Disk   string // a directory on the disk that holds what is not sent yet; statfs shows it
 }
 
 // FS is a mounted tree.
@@ -71,6 +75,7 @@ type FS struct {
 	changes            *changes
 	aliases            *aliases
 	pages              pages
+	lender             lender
 	done               chan struct{} // closed when the mount is gone
 	since              int64         // nanoseconds: when New was called
 	telling            sync.WaitGroup
@@ -108,6 +113,7 @@ func New(cfg Config) *FS {
 		next:          1,
 		ghosts:        make(map[uint64]ghost),
 		aliases:       newAliases(),
+		lender:        lender{why: "not mounted yet"},
 	}
 }
 
@@ -186,6 +192,7 @@ func (fs *FS) Mount(dir string) error {
 		return fmt.Errorf("mount %s: this kernel does not obey ACLs here: %w", dir, dbfs.ErrUnsupported)
 	}
 	fs.setReadAhead(dir)
+	fs.decideLending()
 	fs.changes.serve()
 	fs.telling.Go(fs.invalidate)
 	return nil

@@ -19,6 +19,7 @@ import (
 type handle struct {
 	file   *file
 	writer bool
+	mapper bool // it may have maps that nobody tells us of; see lend.go; guarded by FS.mu
 	dir    *listing
 }
 
@@ -37,8 +38,17 @@ func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 		if !f.pagesAre() || changed {
 			fs.server.InodeNotify(ino, 0, 0)
 		}
+		if !writer {
+			fs.lend(f)
+		}
 	})
 	out.Fh = fh
+	if f.isLent() != 0 {
+		if err := fs.openLent(f, fs.handle(fh), in.Flags, out); err != nil {
+			return fs.status(errors.Join(err, fs.release(fh)))
+		}
+		return fuse.OK
+	}
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	if !writer {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH
@@ -232,12 +242,20 @@ func (fs *FS) release(fh uint64) error {
 	fs.mu.Lock()
 	h := fs.handles[fh]
 	delete(fs.handles, fh)
+	mapper := h != nil && h.mapper
 	fs.mu.Unlock()
 	if h == nil {
 		return nil
 	}
-	f := h.file
-	closed, read, err := f.leave(h.writer)
+	if mapper {
+		h.file.mapperLeft()
+	}
+	return fs.leave(h.file, h.writer)
+}
+
+// leave counts one handle of a file less.
+func (fs *FS) leave(f *file, writer bool) error {
+	closed, read, err := f.leave(writer)
 	if closed {
 		fs.drop(f)
 	}

@@ -44,6 +44,7 @@ type mountFlags struct {
 	owner              ownerFlag
 	acl, indexAll      bool
 	nonempty           bool
+	passthrough        automatic
 	guard              bool
 	budget             daemon.Budget
 	guardBytes         byteSize
@@ -88,6 +89,7 @@ func mountCommand(t *tool) *cobra.Command {
 	f.BoolVar(&flags.acl, "acl", false, "keep and obey POSIX ACLs: setfacl, getfacl; goes with --owner preserve")
 	f.BoolVar(&flags.indexAll, "index-all", false, "download small files so that they can be searched")
 	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
+	f.Var(&flags.passthrough, "passthrough", "auto: the kernel reads large files without the daemon, where root mounts; off: never")
 	f.BoolVar(&flags.guard, "guard", true, "hold mass deletes and overwrites, here and by other devices, until you decide: dbfs held")
 	f.IntVar(&flags.budget.Count, "guard-count", flags.budget.Count, "so many deletes and overwrites within the window are never held")
 	f.IntVar(&flags.budget.Share, "guard-share", flags.budget.Share, "hold more than those if they are more than so many per cent of a namespace")
@@ -215,7 +217,8 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 		Profile: t.profile, Socket: t.socketPath(), Source: mountSource(t.profile),
 		CacheSize: int64(flags.cacheSize), UnsentSize: int64(flags.unsent), MinFree: int64(flags.minFree),
 		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owner == "preserve", ACL: flags.acl, IndexAll: flags.indexAll,
-		Version: thisVersion(),
+		Version:       thisVersion(),
+		NoPassthrough: flags.passthrough.off,
 	}
 	if s.Guard, s.NoGuard = flags.budget, !flags.guard; flags.guard {
 		s.Guard.Bytes, s.Guard.Window = int64(flags.guardBytes), time.Duration(flags.guardWindow)

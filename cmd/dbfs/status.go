@@ -155,6 +155,12 @@ func (t *tool) owner(st *control.Status) string {
 	if readOnly > 0 {
 		line += fmt.Sprintf(", %d read-only", readOnly)
 	}
+	if st.Reads != "" {
+		line += "   " + st.Reads
+	}
+	if st.ReadsWhy != "" {
+		line += ": " + st.ReadsWhy
+	}
 	return visible(line)
 }
 

@@ -126,6 +126,7 @@ func sampleDaemon() *controltest.Fake {
 		Stat: control.Status{
 			Version: control.Version{Version: "1.0", Go: "go1.26", API: 1, PID: 4711},
 			Profile: defaultProfile, Account: "ana@example.org", Server: "https://drive.example.org", Mount: "/home/ana/Dbfs", Since: noon.Add(-time.Hour),
+			Reads: "cached", ReadsWhy: "not root",
 			Sync: control.Sync{
 				Word: control.Uploading, Link: control.Online, Ops: 14, Files: 12, Bytes: 340 << 20, Rate: 6 << 20,
 				Oldest: noon.Add(-14 * time.Second),

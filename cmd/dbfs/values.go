@@ -31,6 +31,27 @@ func (s *byteSize) String() string {
 
 func (s *byteSize) Type() string { return "size" }
 
+// automatic is a flag for what happens by itself where it can: "auto", or "off".
+type automatic struct{ off bool }
+
+func (a *automatic) Set(v string) error {
+	switch v {
+	case "auto", "off":
+		a.off = v == "off"
+		return nil
+	}
+	return fmt.Errorf("%q is neither auto nor off", v)
+}
+
+func (a *automatic) String() string {
+	if a.off {
+		return "off"
+	}
+	return "auto"
+}
+
+func (a *automatic) Type() string { return "auto|off" }
+
 // span is a flag for a length of time: "90s", "1h30m", "2d", or a bare number of seconds.
 type span time.Duration
 

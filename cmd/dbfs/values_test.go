@@ -23,6 +23,21 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+func TestAutomatic(t *testing.T) {
+	for text, off := range map[string]bool{"auto": false, "off": true} {
+		var got automatic
+		if err := got.Set(text); err != nil || got.off != off || got.String() != text {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "on", "false", "OFF"} {
+		var got automatic
+		if err := got.Set(text); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+}
+
 func TestSpans(t *testing.T) {
 	good := map[string]time.Duration{"90s": 90 * time.Second, "1h30m": 90 * time.Minute, "2d": 48 * time.Hour, "60": time.Minute, "0.5": 500 * time.Millisecond, "0": 0}
 	for text, want := range good {

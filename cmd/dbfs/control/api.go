@@ -77,6 +77,9 @@ type Status struct {
 	Since   time.Time `json:"since"`               // when the daemon started
 	State   string    `json:"state_dir,omitempty"` // where unsent data lives
 
+	Reads    string `json:"reads,omitempty"`     // how the kernel reads large files: "passthrough", without the daemon, or "cached"
+	ReadsWhy string `json:"reads_why,omitempty"` // why it is not passthrough
+
 	Sync       Sync              `json:"sync"`
 	Namespaces []NamespaceStatus `json:"namespaces"`
 	Cache      CacheStatus       `json:"cache"`

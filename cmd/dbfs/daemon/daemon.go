@@ -64,6 +64,8 @@ type Settings struct {
 	Preserve   bool // keep and show the owners that files have
 	IndexAll   bool // download small files so that they can be searched
 
+	NoPassthrough bool // the kernel does not read large files without the daemon
+
 	Guard   Budget // what is held as too much at once; zero: the default
 	NoGuard bool   // nothing is
 
@@ -151,6 +153,7 @@ func (d *Daemon) build() (err error) {
 		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve, ACL: d.set.ACL,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: d.set.Source, Disk: d.set.State,
 		Closed: d.wasRead, About: d.about, Begun: d.building.begun,
+		NoPassthrough: d.set.NoPassthrough,
 	})
 	d.syncer = syncer.New(syncer.Config{
 		Meta: d.link.meta, Notifier: d.link.notifier, Chunks: d.link.chunks, Device: d.me.Device,

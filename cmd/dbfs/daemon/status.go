@@ -27,6 +27,7 @@ func (d *Daemon) Status(ctx context.Context) (*control.Status, error) {
 		Version: version, Profile: d.set.Profile, Account: d.me.Name, Server: d.set.Server, Mount: d.set.Mount,
 		Since: d.start, State: d.set.State,
 	}
+	st.Reads, st.ReadsWhy = d.fs.Mode()
 	sync := d.syncer.Status()
 	d.syncStatus(st, sync)
 	for _, sp := range sync.Spaces {

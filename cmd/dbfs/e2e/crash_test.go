@@ -37,6 +37,7 @@ var crashes = map[fault.Point]crash{
 	fault.AsideCopied:      {},
 	fault.SealHashed:       {nth: 2},
 	fault.SealEntered:      {nth: 20},
+	fault.LentCutOut:       {before: (*ruin).lendBefore, reach: (*ruin).writeLent, after: (*ruin).lentKept},
 	fault.SealedUnrecorded: {nth: 20},
 	fault.EditRecorded:     {nth: 40},
 	fault.EditSynced:       {nth: 10},
