@@ -97,6 +97,7 @@ type Cache struct {
 	keeping keeping // what of the clean bytes is not to be evicted
 	fetcher fetcher
 	hasher  hasher
+	lent    atomic.Int64 // counts names of files that were lent: loan.go
 	syncing group
 
 	mu     sync.Mutex // guards what follows

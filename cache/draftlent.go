@@ -26,6 +26,7 @@ type lentDraft struct {
 
 	mu      sync.RWMutex // guards what follows; held by writes under way, and by a seal
 	size    int64
+	least   int64 // the shortest it has been since the last seal: what was behind that is gone
 	touched bitmap
 	charged int64 // bytes counted as unsent
 	mapped  bool  // somebody may have a map to store in
@@ -39,7 +40,7 @@ func (c *Cache) DraftLent(f File, base dbfs.Content, loan *Loan) (*Draft, error)
 		return nil, fmt.Errorf("draft of %s: %w", f, err)
 	}
 	d := &Draft{c: c, file: f, sealed: base}
-	d.lent = &lentDraft{d: d, c: c, loan: loan, size: base.Size}
+	d.lent = &lentDraft{d: d, c: c, loan: loan, size: base.Size, least: base.Size}
 	return d, nil
 }
 
@@ -78,8 +79,11 @@ func (d *Draft) Written() bool {
 	return others || err != nil
 }
 
-// MTime returns when the file of a loan was last changed, by maps too.
+// MTime returns when the file of a loan was last changed, by maps too; zero of another draft.
 func (d *Draft) MTime() (time.Time, error) {
+	if d.lent == nil {
+		return time.Time{}, nil
+	}
 	d.lent.mu.RLock()
 	defer d.lent.mu.RUnlock()
 	st, err := d.lent.loan.f.Stat()
@@ -153,6 +157,7 @@ func (l *lentDraft) truncate(ctx context.Context, size int64) error {
 		if size == l.size {
 			return nil
 		}
+		l.least = min(l.least, size)
 		if err := l.loan.w.Truncate(size); err != nil {
 			return diskError(err)
 		}
@@ -255,7 +260,7 @@ func (l *lentDraft) seal() (dbfs.Content, []dbfs.ChunkRef, error) {
 		return content, nil, err
 	}
 	l.c.room.add(-l.charged) // enter has counted what is new
-	l.charged, l.touched, l.asOf = 0, nil, asOf
+	l.charged, l.touched, l.least, l.asOf = 0, nil, l.size, asOf
 	held := make([]dbfs.ChunkRef, len(chunks))
 	for n, s := range chunks {
 		held[n] = s.ref
@@ -317,7 +322,7 @@ func (l *lentDraft) cutOut() (content dbfs.Content, chunks []sealed, laid map[db
 	buf := make([]byte, min(l.size, dbfs.ChunkSize))
 	for i := range content.Chunks {
 		n := dbfs.ChunkLen(l.size, i)
-		same := i < len(was.Chunks) && dbfs.ChunkLen(was.Size, i) == n
+		same := i < len(was.Chunks) && dbfs.ChunkLen(was.Size, i) == n && int64(i)*dbfs.ChunkSize+int64(n) <= l.least
 		data := buf[:n]
 		if same && !l.mapped && !l.touched.has(i) {
 			content.Chunks[i] = was.Chunks[i]

@@ -26,7 +26,7 @@ import (
 //
 //	bodies/hh/<ns>-<node>           a body of more than SmallSize bytes
 //	chunks/hh/<chunk>               a loose chunk of more than SmallSize bytes
-//	lent/<ns>-<node>                what was a body, while it is lent and written to: loan.go
+//	lent/<ns>-<node>-N              what was a body, while it is lent and written to: loan.go
 //
 // The law: a chunk with a cu record is in the place that the record names, for as long as
 // the record is there. Everything else can be fetched again, so it may be lost, but what

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -124,7 +125,7 @@ func (l *Loan) part() error {
 	if b.f == nil || !sameFile(b.f, l.f) {
 		return nil
 	}
-	name := b.home.lentFile(b.file)
+	name := b.home.lentFile(b.file, l.c.lent.Add(1))
 	if err := makeDir(filepath.Dir(name)); err != nil {
 		return err
 	}
@@ -229,13 +230,16 @@ func (b *body) adopt(f *os.File, content dbfs.Content) (bool, error) {
 	return true, err
 }
 
-func (h *home) lentFile(f File) string { return filepath.Join(h.dir, "lent", f.String()) }
+// lentFile returns a name that no other loan has: versions of one file can be lent at the same time.
+func (h *home) lentFile(f File, n int64) string {
+	return filepath.Join(h.dir, "lent", fmt.Sprintf("%s-%d", f, n))
+}
 
 // clearLent removes what was lent when a process died.
 func (h *home) clearLent() error { return os.RemoveAll(filepath.Join(h.dir, "lent")) }
 
 // lends reports whether files of the home may be lent: it must be known of their file system that
-// it has leases, and that a store into a map changes a file's time after every sync.
+// it has leases, and that a store into a map changes a file's time after every sync, by little steps.
 func (h *home) lends() bool {
 	h.lending.Do(func() {
 		var st unix.Statfs_t
@@ -244,7 +248,7 @@ func (h *home) lends() bool {
 		}
 		switch st.Type {
 		case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC:
-			h.mayLend = leasesWork(h.dir)
+			h.mayLend = leasesWork(h.dir) && timesAreFine(h.dir)
 		}
 	})
 	return h.mayLend
@@ -268,6 +272,23 @@ func leasesWork(dir string) bool {
 	defer other.Close()
 	shared, err := isShared(f)
 	return shared && err == nil
+}
+
+// timesAreFine tries out whether a file's time is kept to the nanosecond: ext4 with small inodes has seconds,
+// and two stores within one could not be told apart.
+func timesAreFine(dir string) bool {
+	f, err := os.CreateTemp(dir, tmpPrefix)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	defer os.Remove(f.Name())
+	want := time.Unix(1_000_000_000, 123_456_789)
+	if err := os.Chtimes(f.Name(), want, want); err != nil {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.ModTime().Equal(want)
 }
 
 func sameFile(a, b *os.File) bool {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache"
@@ -49,6 +50,7 @@ type file struct {
 	loan     *cache.Loan   // nil: it is not lent, or the draft has it
 	mappers  int           // handles through which a file that is lent may be mapped for writing
 	watched  bool          // somebody looks whether it still is
+	asOf     time.Time     // of the file that is lent, when mtime was set; see stored
 }
 
 // node returns the file as its handles see it.
@@ -182,6 +184,7 @@ func (f *file) begin() error {
 		return fmt.Errorf("write %s: %w", f.id, err)
 	}
 	f.draft, f.mtime = draft, n.Attr.MTime
+	f.noteStored()
 	if begun := f.fs.cfg.Begun; begun != nil && f.base.Size > cache.SmallSize && f.own == nil {
 		begun(f.space.ns, f.id)
 	}
@@ -264,6 +267,7 @@ func (f *file) setMTime(t int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mtime = t
+	f.noteStored()
 	if f.own != nil {
 		f.own.Attr.MTime = t
 	}
@@ -279,6 +283,7 @@ func (f *file) setOwnAttr(mask dbfs.AttrMask, attr dbfs.Attr) {
 	f.own.Attr.Set(mask, attr)
 	if mask&dbfs.AttrMTime != 0 {
 		f.mtime = attr.MTime
+		f.noteStored()
 	}
 }
 
@@ -301,6 +306,7 @@ func (f *file) seal(ctx context.Context) error {
 		}
 	}
 	if draft.Dirty() {
+		f.stored()
 		content, err := draft.Seal(ctx)
 		if err != nil {
 			return fmt.Errorf("seal %s: %w", f.id, err)

@@ -201,7 +201,7 @@ func (fs *FS) watch(f *file, draft *cache.Draft) {
 	f.handles++
 	f.writers++
 	fs.telling.Go(func() {
-		wait := watchEvery
+		wait, told := watchEvery, f.timeNow()
 		for f.mayBeWritten(draft) {
 			select {
 			case <-fs.done:
@@ -209,7 +209,11 @@ func (fs *FS) watch(f *file, draft *cache.Draft) {
 			case <-time.After(wait):
 			}
 			began := time.Now()
-			if draft.Dirty() && !fs.recordMapped(f, draft) {
+			if t := f.timeNow(); t != told { // also by somebody's fsync
+				fs.server.InodeNotify(f.ino, -1, 0)
+				told = t
+			}
+			if draft.Dirty() && !fs.recordMapped(f) {
 				wait = min(2*wait, maxWatch)
 				continue
 			}
@@ -233,25 +237,46 @@ func (f *file) mayBeWritten(draft *cache.Draft) bool {
 	return false
 }
 
+// noteStored notes that mtime is right: only what is stored into a map from now on moves it. Called with mu held.
+func (f *file) noteStored() {
+	if f.draft == nil || f.backing == 0 {
+		return
+	}
+	if t, err := f.draft.MTime(); err == nil {
+		f.asOf = t
+	}
+}
+
+// stored moves mtime to when something was stored into a map, if that was after mtime was set.
+func (f *file) stored() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.draft == nil || f.backing == 0 {
+		return
+	}
+	if t, err := f.draft.MTime(); err == nil && !t.Equal(f.asOf) {
+		f.mtime, f.asOf = t.UnixNano(), t
+	}
+}
+
+func (f *file) timeNow() int64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.mtime
+}
+
 func (f *file) mapperLeft() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mappers--
 }
 
-// recordMapped makes what was stored into a map survive a loss of power, tells the kernel the time, and
-// reports whether it could.
-func (fs *FS) recordMapped(f *file, draft *cache.Draft) bool {
-	if t, err := draft.MTime(); err == nil {
-		f.mu.Lock()
-		f.mtime = max(f.mtime, t.UnixNano())
-		f.mu.Unlock()
-	}
+// recordMapped makes what was stored into a map survive a loss of power, and reports whether it could.
+func (fs *FS) recordMapped(f *file) bool {
 	if err := f.sync(context.Background()); err != nil {
 		fs.cfg.Log.Error("what was stored into a map could not be recorded; trying again", "node", f.id, "err", err)
 		return false
 	}
-	fs.server.InodeNotify(f.ino, -1, 0)
 	return true
 }
 

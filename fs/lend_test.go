@@ -582,7 +582,7 @@ func TestLentAcrossMounts(t *testing.T) {
 func TestRandomLentFile(t *testing.T) {
 	seed := seedOf(t)
 	d, server := withLent(t)
-	const max = 6_000_000
+	const max = 10_000_000 // more than two chunks
 	f := &fileModel{d: d, name: d.path("a"), max: max, rng: rand.New(rand.NewPCG(seed, max)), readers: make(map[*os.File]bool)}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -652,4 +652,72 @@ func TestPagesFromBeforeTheLoan(t *testing.T) {
 		d.wantRead("a", string(want))
 		d.allClosed()
 	}
+}
+
+// What a writer cuts off does not come back when the file grows again: there is a hole then, also if
+// nothing was recorded in between.
+func TestCutAndGrownAgain(t *testing.T) {
+	d, server := withLent(t)
+	for i, cut := range []int64{0, 10, dbfs.ChunkSize, dbfs.ChunkSize + 10} {
+		name := fmt.Sprint("a", i)
+		want := bytes.Clone(noise(1, 2*long))
+		d.sent(server, name, want)
+		r := d.openLent(name)
+		w, err := os.OpenFile(d.path(name), os.O_WRONLY, 0)
+		d.must(err)
+		d.must(w.Truncate(cut))
+		_, err = w.WriteAt([]byte("far"), int64(len(want))-3)
+		d.must(err)
+		clear(want[cut:])
+		copy(want[len(want)-3:], "far")
+		d.wantAt(r, want)
+		d.must(w.Close())
+		d.eventually("it is recorded", func() bool { return d.recorded(name) == sumOf(want) })
+		d.must(r.Close())
+		d.allClosed()
+		server.take()
+		d.wantRecorded(name, want)
+	}
+}
+
+// The time that a program sets stays, also while the file is watched; what is stored into a map moves it.
+func TestTimeOfALentFile(t *testing.T) {
+	d, server := withLent(t)
+	d.sent(server, "a", noise(1, long))
+	past := time.Unix(1_000_000_000, 5)
+	r := d.openLent("a")
+	w, err := os.OpenFile(d.path("a"), os.O_RDWR, 0)
+	d.must(err)
+	_, err = w.WriteAt([]byte("change"), 0)
+	d.must(err)
+	d.must(os.Chtimes(d.path("a"), past, past))
+	time.Sleep(2 * watchEvery)
+	if got := onlyValue(w.Stat()).ModTime(); !got.Equal(past) {
+		t.Errorf("the time that was set has become %v", got)
+	}
+	d.must(w.Close())
+	h := d.hold("a", "open")
+	h.say("store %d %s", dbfs.ChunkSize, "stored")
+	if said := h.say("sync"); said != "<nil>" {
+		t.Errorf("fsync: %s", said)
+	}
+	n, err := d.root.Child(dbfs.RootNode, "a")
+	d.must(err)
+	if n.Attr.MTime == past.UnixNano() {
+		t.Error("what was stored into a map, and synced, has not moved the time")
+	}
+	d.eventually("stat shows the time", func() bool { return onlyValue(os.Stat(d.path("a"))).ModTime().UnixNano() == n.Attr.MTime })
+	h.end()
+	d.must(r.Close())
+	d.allClosed()
+	if got := onlyValue(os.Stat(d.path("a"))).ModTime().UnixNano(); got != n.Attr.MTime {
+		t.Errorf("after the last close the time is another: %d, %d", got, n.Attr.MTime)
+	}
+}
+
+func onlyValue[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
