@@ -212,6 +212,9 @@ func random(n int) []byte {
 		binary.LittleEndian.PutUint64(seed[8*i:], rand.Uint64())
 	}
 	rand.NewChaCha8(seed).Read(b)
+	if n > 0 {
+		b[n-1] |= 1 // a last chunk of one byte is none of zeros
+	}
 	return b
 }
 
