@@ -89,6 +89,7 @@ func mountCommand(t *tool) *cobra.Command {
 	f.BoolVar(&flags.acl, "acl", false, "keep and obey POSIX ACLs: setfacl, getfacl; goes with --owner preserve")
 	f.BoolVar(&flags.indexAll, "index-all", false, "download small files so that they can be searched")
 	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
+	flags.passthrough.off = true
 	f.Var(&flags.passthrough, "passthrough", "auto: the kernel reads large files without the daemon, where root mounts; off: never")
 	f.BoolVar(&flags.guard, "guard", true, "hold mass deletes and overwrites, here and by other devices, until you decide: dbfs held")
 	f.IntVar(&flags.budget.Count, "guard-count", flags.budget.Count, "so many deletes and overwrites within the window are never held")

@@ -263,7 +263,7 @@ var mounted = regexp.MustCompile(`interrupt to unmount`)
 // has mounted: it does not wait.
 func (d *drive) doomed(env ...string) {
 	d.m.t.Helper()
-	args := []string{"mount", d.mount(), "--profile", d.profile, "--min-free", "1MiB"}
+	args := []string{"mount", d.mount(), "--profile", d.profile, "--min-free", "1MiB", "--passthrough", "auto"}
 	d.process = d.m.launch(env, append(args, d.flags...)...)
 }
 
