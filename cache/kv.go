@@ -20,7 +20,8 @@ import (
 // KVOptions size a KV. Zero means the default.
 type KVOptions struct {
 	// Memtable is how many bytes of fresh writes are held before they are sorted into a table: 8 MiB,
-	// half of them in a layer, half in one of Badger's. A KV takes up to about five times that of
+	// half of them in a layer, a quarter in one of Badger's, which keeps up to eight of the buffers that
+	// have written one out: of 4 MiB each, these took more than the daemon may have. A KV takes up to about five times that of
 	// memory under a storm of writes: one to three layers, two or three of Badger's tables, and the
 	// buffers of what writes those out, which are kept for some seconds. An Update may write about a quarter of it.
 	Memtable int64
@@ -85,7 +86,7 @@ func OpenKV(dir string, opts KVOptions) (*KV, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	memtable := orDefault(opts.Memtable, 8<<20)
-	db, err := badger.Open(badgerOptions(dir, memtable/2, opts.Log))
+	db, err := badger.Open(badgerOptions(dir, max(1<<20, memtable/4), opts.Log))
 	if err != nil {
 		owner.Close()
 		return nil, fmt.Errorf("open database %s: %w", dir, diskError(err))
