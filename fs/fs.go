@@ -76,6 +76,7 @@ type FS struct {
 	aliases            *aliases
 	pages              pages
 	lender             lender
+	inos               inos
 	done               chan struct{} // closed when the mount is gone
 	since              int64         // nanoseconds: when New was called
 	telling            sync.WaitGroup

@@ -31,6 +31,13 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 
 // nodeOf returns the node that the database knows by an inode number, or its ghost.
 func (fs *FS) nodeOf(ino uint64) (*space, dbfs.Node, error) {
+	if at, ok := fs.inos.get(ino); ok {
+		if sp, err := fs.space(at.ns); err == nil {
+			if n, err := sp.journal.Node(at.id); err == nil && n.Ino == ino {
+				return sp, n, nil
+			}
+		}
+	}
 	ns, id := fs.cfg.Root, dbfs.RootNode
 	if ino != cache.RootInode {
 		err := fs.cfg.KV.View(func(txn dbfs.Txn) (err error) {
@@ -54,6 +61,9 @@ func (fs *FS) nodeOf(ino uint64) (*space, dbfs.Node, error) {
 	}
 	if elsewhere {
 		return nil, n, syscall.ESTALE
+	}
+	if err == nil {
+		fs.inos.keep(ino, inoPlace{ns, id})
 	}
 	return sp, n, err
 }

@@ -93,6 +93,7 @@ func (j *Journal) step(fn func(*looks) error) error {
 		j.mu.Unlock()
 		return j.broken
 	}
+	j.known.forget()
 	l := newLooks()
 	err := fn(l)
 	if err != nil {

@@ -214,7 +214,7 @@ func (j *Journal) departLocked(was *dbfs.Node, to *Journal, now dbfs.NodeID, tak
 func (ed *editor) depart(n, was *dbfs.Node, to dbfs.NamespaceID) error {
 	ed.dirty = true
 	ed.remember(ed.snapshot, n.ID)
-	if err := ed.j.setIno(ed.txn, n.ID, ed.takeIno()); err != nil {
+	if err := ed.setIno(n.ID, ed.takeIno()); err != nil {
 		return err
 	}
 	if n.Deleted || !n.Content.Equal(was.Content) || n.Parent != was.Parent || n.Name != was.Name {

@@ -68,6 +68,7 @@ func (j *Journal) edit(inos int, take func() uint64, fn func(*editor) error) (ch
 	ed := &editor{looks: newLooks(), j: j, now: j.cfg.Clock().UnixNano(), inos: inos, takeIno: take}
 	err = j.cfg.KV.Update(func(txn dbfs.Txn) error {
 		ed.snapshot = j.snapshot(txn)
+		ed.memo = new(memo)
 		if err := fn(ed); err != nil {
 			return err
 		}
@@ -704,8 +705,14 @@ func (j *Journal) SetInode(id dbfs.NodeID, ino uint64) error {
 	return nil
 }
 
+func (ed *editor) setIno(id dbfs.NodeID, ino uint64) error {
+	ed.memo.forget()
+	return ed.j.setIno(ed.txn, id, ino)
+}
+
 // setIno gives a node a number, in the tree or in the pending edit that makes it.
 func (j *Journal) setIno(txn dbfs.Txn, id dbfs.NodeID, ino uint64) error {
+	j.known.forget()
 	err := j.cfg.Tree.SetIno(txn, id, ino)
 	if errors.Is(err, dbfs.ErrNotExist) {
 		err = j.setCreateIno(txn, id, ino)

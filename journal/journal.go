@@ -82,6 +82,7 @@ type Journal struct {
 	log *log
 
 	carrying sync.Mutex // held while something moves to another namespace, or is let go on there; before mu, of any journal
+	known    known      // of the tree
 
 	observing sync.RWMutex // held while changes of the server's doing can be seen and Observe has not heard of them; after mu
 
@@ -184,6 +185,7 @@ func (j *Journal) begin() error {
 
 // load reads everything but the holds from the database.
 func (j *Journal) load() error {
+	j.known.forget()
 	j.view, j.pending, j.inflight = newView(), newPending(), nil
 	j.needed = make(map[dbfs.ChunkID]int)
 	return j.cfg.KV.View(func(txn dbfs.Txn) error {
@@ -387,6 +389,7 @@ func (j *Journal) read(fn func(*snapshot) error) error {
 	}
 	return j.cfg.KV.View(func(txn dbfs.Txn) error {
 		s := j.snapshot(txn)
+		s.known = &j.known
 		err := fn(s)
 		if s.err != nil {
 			return s.err

@@ -92,7 +92,7 @@ func (ed *editor) save(n, old dbfs.Node) error {
 		return err
 	}
 	ed.taken = append(ed.taken, follow{from: n.ID, to: old.ID})
-	if err := ed.j.setIno(ed.txn, old.ID, n.Ino); err != nil {
+	if err := ed.setIno(old.ID, n.Ino); err != nil {
 		return fmt.Errorf("inode %d for %s: %w", n.Ino, old.ID, err)
 	}
 	return nil

@@ -44,6 +44,8 @@ type snapshot struct {
 	rule    dbfs.NameRule
 	clashes map[place]string          // see Journal
 	dirs    map[dbfs.NodeID]dbfs.Node // nil, or the tree's directories as far as they have been read
+	memo    *memo                     // nil: what the tree says is not remembered
+	known   *known                    // nil, or what readers remember of it
 	err     error
 }
 
@@ -62,6 +64,12 @@ func (s *snapshot) treeNode(id dbfs.NodeID) (dbfs.Node, bool) {
 	if n, read := s.dirs[id]; read {
 		return n, true
 	}
+	if known := s.memo.node(id); known != nil {
+		return known.node, known.ok
+	}
+	if n, ok := s.known.get(id); ok {
+		return n, true
+	}
 	n, err := s.tree.Node(s.txn, id)
 	switch {
 	case err == nil:
@@ -71,6 +79,7 @@ func (s *snapshot) treeNode(id dbfs.NodeID) (dbfs.Node, bool) {
 	case id == dbfs.RootNode: // the server has not said anything about it yet
 		n = dbfs.Node{Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755}}
 	default:
+		s.memo.keepNode(id, n, false)
 		return n, false
 	}
 	if id == dbfs.RootNode {
@@ -79,6 +88,8 @@ func (s *snapshot) treeNode(id dbfs.NodeID) (dbfs.Node, bool) {
 	if s.dirs != nil && n.Kind.IsDir() {
 		s.dirs[id] = n
 	}
+	s.memo.keepNode(id, n, true)
+	s.known.keep(n)
 	return n, true
 }
 
@@ -109,10 +120,16 @@ func (s *snapshot) treeChild(parent dbfs.NodeID, name string) (dbfs.NodeID, bool
 	if s.err != nil {
 		return nobody, false
 	}
+	at := place{parent, name}
+	if known := s.memo.name(at); known != nil {
+		return known.id, known.ok
+	}
 	id, err := s.tree.Child(s.txn, parent, name)
 	if err != nil && !errors.Is(err, dbfs.ErrNotExist) {
 		s.err = err
+		return id, false
 	}
+	s.memo.keepName(at, id, err == nil)
 	return id, err == nil
 }
 
