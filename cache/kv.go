@@ -61,6 +61,7 @@ type KV struct {
 
 	making sync.Mutex // one log is begun at a time; before mu. It guards what follows
 	spare  *logFile   // begun ahead of time, for the next layer; nil: none
+	failed *logFile   // could not be begun, and perhaps has its header: no other may have that number; nil: none
 	made   int        // files in all
 	number uint64     // of the last use of one
 
@@ -77,6 +78,9 @@ const valueLogPeriod = 10 * time.Minute
 
 // maxLayers bounds what waits to be written into Badger, in memory and in log files.
 const maxLayers = 3
+
+// poured is how many times a layer's room must be free on the disk when one goes into Badger, whose log and table it comes to.
+const poured = 4
 
 // OpenKV opens the store in a directory, which is made if it is not there. ErrLocked:
 // another process, or another KV of this one, has it open.

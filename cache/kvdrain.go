@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/skl"
 
+	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
 )
 
@@ -24,6 +25,11 @@ func (k *KV) recover() error {
 	defer func() { batch.Cancel() }()
 	some := false
 	last, err := readLogs(k.logDir, func(changes []byte) error {
+		if !some {
+			if err := k.roomBelow(); err != nil {
+				return err
+			}
+		}
 		some = true
 		return decodeChanges(changes, func(key, value []byte) error {
 			if value == nil {
@@ -66,7 +72,7 @@ func (k *KV) openFiles() error {
 		if err != nil {
 			return err
 		}
-		l := &logFile{f: f}
+		l := newLogFile(f)
 		k.files = append(k.files, l)
 		info, err := f.Stat()
 		if err != nil {
@@ -85,8 +91,10 @@ func (k *KV) closeFiles() {
 	for _, l := range k.files {
 		l.f.Close()
 	}
-	if k.spare != nil {
-		k.spare.f.Close()
+	for _, l := range []*logFile{k.spare, k.failed} {
+		if l != nil {
+			l.f.Close()
+		}
 	}
 }
 
@@ -98,9 +106,9 @@ func (k *KV) newLog() (*logFile, error) {
 		k.spare = nil
 		return log, nil
 	}
+	log := k.failed
 	k.mu.Lock()
-	var log *logFile
-	if n := len(k.files); n > 0 {
+	if n := len(k.files); log == nil && n > 0 {
 		log, k.files = k.files[n-1], k.files[:n-1]
 	}
 	k.mu.Unlock()
@@ -112,9 +120,10 @@ func (k *KV) newLog() (*logFile, error) {
 		k.made++
 	}
 	if err := log.begin(k.number + 1); err != nil {
-		k.giveBack(log)
+		k.failed = log
 		return nil, fmt.Errorf("begin a log: %w", err)
 	}
+	k.failed = nil
 	k.number++
 	return log, nil
 }
@@ -245,8 +254,20 @@ func (k *KV) drainOldest() error {
 	return nil
 }
 
+// roomBelow returns ErrNoSpace when there is so little that Badger could run into the end of the disk.
+func (k *KV) roomBelow() error {
+	free, err := freeBytes(k.logDir)
+	if err == nil && free < poured*k.room {
+		err = fmt.Errorf("%w: %d bytes free on the disk of %s", dbfs.ErrNoSpace, free, k.logDir)
+	}
+	return err
+}
+
 // pour writes the last version of each key into Badger.
 func (k *KV) pour(l *layer) error {
+	if err := k.roomBelow(); err != nil {
+		return err
+	}
 	batch := k.db.NewWriteBatch()
 	defer batch.Cancel()
 	there := k.db.NewTransaction(false)

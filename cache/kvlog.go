@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -35,10 +36,16 @@ import (
 // used again; so what is read twice, from its file and from Badger, is read up to the same end. A
 // number is left out when everything before is in Badger: at a start, and at an orderly end.
 type logFile struct {
-	f      *os.File
-	number uint64
-	end    int64 // where the next record goes
-	ready  int64 // up to here the file has blocks of its own, so that a sync is one write and no more
+	f *os.File
+
+	writing sync.Mutex // guards what follows
+	number  uint64
+	end     int64 // where the next record goes
+	ready   int64 // up to here the file has blocks of its own, so that a sync is one write and no more
+
+	syncing   sync.Mutex      // held by a sync: of two that run at once only one would hear of an error; before writing. It guards what follows
+	unsure    bool            // a sync has failed, so nobody knows what is on the disk
+	fdatasync func(int) error // fdatasync(2); another in tests
 }
 
 const (
@@ -64,17 +71,25 @@ func createLog(name string) (*logFile, error) {
 		f.Close()
 		return nil, diskError(err)
 	}
-	return &logFile{f: f}, nil
+	return newLogFile(f), nil
 }
+
+func newLogFile(f *os.File) *logFile { return &logFile{f: f, fdatasync: unix.Fdatasync} }
 
 // begin begins a use of the file, and returns when that survives loss of power.
 func (l *logFile) begin(number uint64) error {
-	l.number, l.end = number, logHeaderLen
-	b := binary.BigEndian.AppendUint64([]byte{logVersion}, number)
-	if err := l.write(binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), 0); err != nil {
+	if err := l.writeHead(number); err != nil {
 		return err
 	}
 	return l.sync()
+}
+
+func (l *logFile) writeHead(number uint64) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.number, l.end = number, logHeaderLen
+	b := binary.BigEndian.AppendUint64([]byte{logVersion}, number)
+	return l.write(binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), 0)
 }
 
 // errSpoiled says of a log that nothing can be written behind its last record any more.
@@ -82,10 +97,15 @@ var errSpoiled = errors.New("the log cannot be written to")
 
 // append writes a record, whose head is filled in here. If it fails the record is not there.
 func (l *logFile) append(rec []byte, seq uint64) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	binary.BigEndian.PutUint32(rec[4:], uint32(len(rec)-recordHeadLen))
 	binary.BigEndian.PutUint64(rec[8:], l.number)
 	binary.BigEndian.PutUint64(rec[16:], seq)
 	binary.BigEndian.PutUint32(rec, crc32.Checksum(rec[4:], castagnoli))
+	if err := l.extend(l.end + int64(len(rec))); err != nil {
+		return err
+	}
 	if err := l.write(rec, l.end); err != nil {
 		if wipe := l.write(zeros[:recordHeadLen], l.end); wipe != nil {
 			return errors.Join(errSpoiled, err, wipe)
@@ -97,17 +117,60 @@ func (l *logFile) append(rec []byte, seq uint64) error {
 }
 
 func (l *logFile) write(b []byte, at int64) error {
-	for at+int64(len(b)) > l.ready {
-		if _, err := l.f.WriteAt(zeros[:], l.ready); err != nil {
-			return diskError(err)
-		}
-		l.ready += logStep
+	if err := l.extend(at + int64(len(b))); err != nil {
+		return err
 	}
 	_, err := l.f.WriteAt(b, at)
 	return diskError(err)
 }
 
-func (l *logFile) sync() error { return diskError(unix.Fdatasync(int(l.f.Fd()))) }
+func (l *logFile) extend(to int64) error {
+	for to > l.ready {
+		if _, err := l.f.WriteAt(zeros[:], l.ready); err != nil {
+			return diskError(err)
+		}
+		l.ready += logStep
+	}
+	return nil
+}
+
+// sync returns when all that was written before is durable. After one that failed the kernel takes
+// the pages for clean that it could not write, and the next fdatasync(2) succeeds without them; so
+// they are written once more before that.
+func (l *logFile) sync() error {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	if l.unsure {
+		if err := l.writeAgain(); err != nil {
+			return err
+		}
+	}
+	err := l.fdatasync(int(l.f.Fd()))
+	l.unsure = err != nil
+	return diskError(err)
+}
+
+// writeAgain writes what the file has, if that is still what was written.
+func (l *logFile) writeAgain() error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	b := make([]byte, l.end)
+	if _, err := l.f.ReadAt(b, 0); err != nil {
+		return err
+	}
+	end := int64(logHeaderLen)
+	_, err := readRecords(b[end:], l.number, 0, func(changes []byte) error {
+		end += int64(recordHeadLen + len(changes))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if number, ok, err := decodeHead(b); err != nil || !ok || number != l.number || end != l.end {
+		return fmt.Errorf("%s: what a sync that failed was to write is not there any more", l.f.Name())
+	}
+	return l.write(b, 0)
+}
 
 // appendChange adds a change to a record; nil: the key is deleted.
 func appendChange(rec, key, value []byte) []byte {
@@ -209,14 +272,22 @@ func readHead(name string) (h logHead, ok bool, err error) {
 		}
 		return h, false, err
 	}
+	number, ok, err := decodeHead(b)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return logHead{name, number}, ok, err
+}
+
+func decodeHead(b []byte) (number uint64, ok bool, err error) {
 	sum := binary.BigEndian.Uint32(b[logHeaderLen-4:])
 	if crc32.Checksum(b[:logHeaderLen-4], castagnoli) != sum {
-		return h, false, nil
+		return 0, false, nil
 	}
 	if b[0] != logVersion {
-		return h, false, fmt.Errorf("%w: %s is of version %d", dbfs.ErrVersion, name, b[0])
+		return 0, false, fmt.Errorf("%w: a log of version %d", dbfs.ErrVersion, b[0])
 	}
-	return logHead{name, binary.BigEndian.Uint64(b[1:])}, true, nil
+	return binary.BigEndian.Uint64(b[1:]), true, nil
 }
 
 // readLogs calls fn with the records that a crash has left, in their order, and returns the

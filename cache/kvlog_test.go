@@ -11,6 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache/kvtest"
@@ -130,7 +133,8 @@ func TestLogIsUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	l := &logFile{f: f, ready: logStep}
+	l := newLogFile(f)
+	l.ready = logStep
 	if err := l.begin(5); err != nil {
 		t.Fatal(err)
 	}
@@ -377,6 +381,107 @@ func TestKVLogFails(t *testing.T) {
 	defer kv.Close()
 	if n := (count{kv}).read(t); n != 1 {
 		t.Errorf("%d are there later", n)
+	}
+}
+
+// After a sync that failed the next one writes everything again, and succeeds only if it was there still.
+func TestKVSyncFails(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint(lost), func(t *testing.T) {
+			dir := t.TempDir()
+			kv := openKV(t, dir)
+			c := count{kv}
+			c.up(t, 1)
+			log := kv.layers[0].log
+			syncs := 0
+			log.fdatasync = func(int) error {
+				if syncs++; syncs == 1 {
+					return unix.EIO
+				}
+				return nil
+			}
+			if err := kv.Sync(); !errors.Is(err, unix.EIO) {
+				t.Errorf("a sync that failed: %v", err)
+			}
+			if lost {
+				if _, err := log.f.WriteAt(zeros[:4096], 4096); err != nil {
+					t.Fatal(err)
+				}
+			}
+			old := time.Now().Add(-time.Hour)
+			if err := os.Chtimes(log.f.Name(), old, old); err != nil {
+				t.Fatal(err)
+			}
+			c.up(t, 2)
+			for range 2 {
+				if err := kv.Sync(); (err != nil) != lost {
+					t.Errorf("the next sync: %v", err)
+				}
+			}
+			if want := map[bool]int{false: 2, true: 1}[lost]; syncs != want {
+				t.Errorf("%d syncs, want %d", syncs, want)
+			}
+			if err := kv.Close(); (err != nil) != lost {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+}
+
+// A log that could not be begun may have its header all the same: no other gets its number.
+func TestKVLogIsNotBegun(t *testing.T) {
+	dir := t.TempDir()
+	kv := openKV(t, dir)
+	defer kv.Close()
+	turn := func() error {
+		kv.commit.Lock()
+		defer kv.commit.Unlock()
+		_, err := kv.withRoom(kv.room)
+		return err
+	}
+	file := func(name string) *logFile {
+		l, err := createLog(filepath.Join(kv.logDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kv.giveBack(l)
+		return l
+	}
+	count{kv}.up(t, 1)
+	bad := file("8.log")
+	bad.fdatasync = func(int) error { return unix.EIO }
+	if err := turn(); !errors.Is(err, unix.EIO) {
+		t.Fatalf("a log whose header is not durable was begun: %v", err)
+	}
+	bad.fdatasync = unix.Fdatasync
+	file("9.log")
+	if err := turn(); err != nil {
+		t.Fatal(err)
+	}
+	heads, err := listLogs(kv.logDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, h := range heads {
+		if i > 0 && heads[i-1].number == h.number {
+			t.Errorf("%s and %s have number %d", heads[i-1].name, h.name, h.number)
+		}
+	}
+}
+
+// What does not fit below stays in the log, and is there when it fits again.
+func TestKVHasNoRoomBelow(t *testing.T) {
+	dir := t.TempDir()
+	kv := openKV(t, dir)
+	count{kv}.up(t, 1)
+	kv.room = 1 << 60
+	if err := kv.Close(); !errors.Is(err, dbfs.ErrNoSpace) {
+		t.Errorf("close: %v", err)
+	}
+	kv = openKV(t, dir)
+	defer kv.Close()
+	if n := (count{kv}).read(t); n != 1 {
+		t.Errorf("%d are there", n)
 	}
 }
 
