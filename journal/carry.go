@@ -105,7 +105,7 @@ func (j *Journal) Receive(parent dbfs.NodeID, name string, a Arrival, noReplace 
 	}
 	var now dbfs.Node
 	err := j.editing(func(ed *editor) error {
-		if err := ed.mayHold(parent); err != nil {
+		if err := errors.Join(ed.mayHold(parent), ed.j.notArrived(ed.txn, a.From)); err != nil {
 			return err
 		}
 		m, taken := ed.child(parent, name)
@@ -406,6 +406,16 @@ func (ed *editor) letGo(e *edit) error {
 func (j *Journal) arrive(txn dbfs.Txn, from dbfs.Origin) error {
 	j.arrived[from] = true
 	return txn.Set(j.log.arrivedKey(from), nil)
+}
+
+// notArrived forgets a note of something that was moved here before and is there still, or again, as
+// after a crash between the two journals: the note would say of what comes now that it has arrived.
+func (j *Journal) notArrived(txn dbfs.Txn, from dbfs.Origin) error {
+	if !j.arrived[from] {
+		return nil
+	}
+	delete(j.arrived, from)
+	return txn.Delete(j.log.arrivedKey(from))
 }
 
 // forgetArrived forgets what has arrived from a namespace whose journal does not wait for it.

@@ -280,3 +280,28 @@ func TestDestinationGone(t *testing.T) {
 		t.Errorf("it is %+v, %v; want the file under another inode", n, err)
 	}
 }
+
+// What arrived of a file that did not leave, as after a crash, says nothing of the next time it is moved.
+func TestMovedAgainAfterACrash(t *testing.T) {
+	w := newTwoSpaces(t)
+	f := w.file(w.a, "f", 1)
+	_, a, err := w.a.leaving(f.ID)
+	check(t, err)
+	_, err = w.b.Receive(dbfs.RootNode, "f", a, false)
+	check(t, err)
+	w.open()
+	w.sends(w.b, dbfs.OpCopy)
+	_, err = w.a.Write(f.ID, f.Content, *oneChunk(2), 7)
+	check(t, err)
+	w.take(w.a)
+	f, err = w.a.Node(f.ID)
+	check(t, err)
+	w.move(f, w.a, w.b, "again")
+	check(t, w.b.GiveUp(w.b.Pending()[0]))
+	w.carryOn()
+	w.sends(w.a)
+	if n, err := w.a.Lookup("f"); err != nil || !n.Content.Equal(*oneChunk(2)) {
+		t.Errorf("where it was there is %+v, %v", n, err)
+	}
+	w.atRest()
+}
