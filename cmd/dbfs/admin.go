@@ -41,8 +41,9 @@ func adminCommand(t *tool) *cobra.Command {
 	}, add, ls, reset)
 	return chooses(&cobra.Command{
 		Use: "admin", Short: "Administer the server that the profile is logged in at",
-		Long:    "The first administrator is made when a server starts for the first time, which prints its token and\nkeeps it in the file admin.token of its data directory.",
-		Example: "  dbfs admin user add bob --profile admin\n  dbfs admin gc --dry-run",
+		Long:        "The first administrator is made when a server starts for the first time, which prints its token and\nkeeps it in the file admin.token of its data directory.",
+		Example:     "  dbfs admin user add bob --profile admin\n  dbfs admin gc --dry-run",
+		Annotations: map[string]string{byPath: "yes"},
 	}, user, gcCommand(t))
 }
 

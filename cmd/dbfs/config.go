@@ -18,8 +18,17 @@ import (
 // DBFS_CACHE_SIZE, the key cache-size in profiles/PROFILE.toml and in config.toml. The
 // first of these places that has it decides; the flag's default is the last.
 
-// byPath marks commands that find their profile by the paths they are given.
+// byPath marks commands that, with all below them, find their profile by the paths they are given.
 const byPath = "dbfs: profile by path"
+
+func goesByPath(cmd *cobra.Command) bool {
+	for ; cmd != nil; cmd = cmd.Parent() {
+		if cmd.Annotations[byPath] != "" {
+			return true
+		}
+	}
+	return false
+}
 
 // configure gives every flag that is not on the command line its setting. It runs
 // before every command.
@@ -67,7 +76,7 @@ func (t *tool) chooseProfile(cmd *cobra.Command, args []string, general config) 
 	if !flag.Changed {
 		if v, ok := t.lookup(variable("profile")); ok && v != "" {
 			t.profile = v
-		} else if m, ok := t.mountOfAny(args); ok && cmd.Annotations[byPath] != "" {
+		} else if m, ok := t.mountOfAny(args); ok && goesByPath(cmd) {
 			t.profile = m.profile
 		} else if v, ok := general.values["profile"].(string); ok {
 			t.profile = v

@@ -101,6 +101,8 @@ func TestProfileIsChosen(t *testing.T) {
 		{name: "config", general: "profile = 'g'", cmd: "version", want: "g"},
 		{name: "working directory before config", general: "profile = 'g'", cmd: "status", want: "default"},
 		{name: "path before working directory", cmd: "stat", args: []string{"/mnt/work/x"}, want: "work"},
+		{name: "ns looks where it is", general: "profile = 'g'", cmd: "ns", args: []string{"ls"}, want: "default"},
+		{name: "admin looks where it is", general: "profile = 'g'", cmd: "admin", args: []string{"user", "ls"}, want: "default"},
 		{name: "login does not look at paths", general: "profile = 'g'", cmd: "logout", want: "g"},
 	}
 	for _, test := range tests {

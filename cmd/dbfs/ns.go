@@ -108,8 +108,9 @@ func nsCommand(t *tool) *cobra.Command {
 	}
 	return chooses(&cobra.Command{
 		Use: "ns", Short: "Namespaces: the parts of the drive that can be shared",
-		Long:    "A namespace is a tree that syncs as one unit. Your own is your drive; shared ones appear where you\nmount them. NAMESPACE is a name, or an id as \"dbfs ns ls\" shows it.",
-		Example: "  dbfs ns create team --mount /team\n  dbfs ns share team bob write\n  dbfs ns ls",
+		Long:        "A namespace is a tree that syncs as one unit. Your own is your drive; shared ones appear where you\nmount them. NAMESPACE is a name, or an id as \"dbfs ns ls\" shows it.",
+		Example:     "  dbfs ns create team --mount /team\n  dbfs ns share team bob write\n  dbfs ns ls",
+		Annotations: map[string]string{byPath: "yes"},
 	}, create, ls, rename, share, members, mount,
 		t.onNamespace("unmount", "Take it out of your drive; you stay a member", remote.Sharing.Unmount),
 		t.onNamespace("leave", "Stop being a member of it", remote.Sharing.Leave))
