@@ -7,7 +7,8 @@ type KV interface {
 	View(fn func(Txn) error) error
 	// Update runs fn and makes its writes visible all at once, or, if fn or the commit
 	// fails, not at all. It survives the death of the process, and the loss of power
-	// once Sync has returned. Updates of the same keys must not overlap.
+	// once Sync has returned. Updates of the same keys must not overlap. It may wait for
+	// Views that began long before, so fn of a View must not lead to one.
 	Update(fn func(Txn) error) error
 	// Sync returns when every finished Update is on the disk.
 	Sync() error

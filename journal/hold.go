@@ -98,6 +98,7 @@ func (j *Journal) Guard() error {
 	if err := j.cfg.KV.View(g.edits); err != nil {
 		return err
 	}
+	g.number()
 	if err := g.write(); err != nil {
 		j.reload()
 		return fmt.Errorf("hold edits of namespace %s: %w", j.cfg.NS, err)
@@ -242,7 +243,7 @@ func (j *Journal) joins(at int64) *Hold {
 // open makes a hold of e and of what was let pass before it and has not been sent.
 func (g *judging) open(last *edit) *Hold {
 	j := g.j
-	h := &Hold{ID: j.nextHold(), Decision: Undecided, Since: j.cfg.Clock(), Of: j.out.size}
+	h := &Hold{ID: j.freeHold(), Decision: Undecided, Since: j.cfg.Clock(), Of: j.out.size}
 	for e := range j.pending.all() {
 		ms := harmsOf(&e.op, g.tree)
 		if len(ms) > 0 && !e.sent && e.hold == 0 && (e == last || j.out.known[ms[0].at]) {
@@ -256,6 +257,21 @@ func (g *judging) open(last *edit) *Hold {
 	g.opened = append(g.opened, h)
 	j.out.clear()
 	return h
+}
+
+// number gives the holds that were opened their numbers, which are of all namespaces and written
+// down: not while the database is being read (see dbfs.KV).
+func (g *judging) number() {
+	now := make(map[uint64]uint64)
+	for _, h := range g.opened {
+		id := g.j.nextHold()
+		now[h.ID], h.ID = id, id
+	}
+	for _, e := range g.held {
+		if id, ok := now[e.hold]; ok {
+			e.hold = id
+		}
+	}
 }
 
 func (g *judging) take(h *Hold, e *edit, ms []harm) {
@@ -339,6 +355,11 @@ func (j *Journal) nextHold() uint64 {
 	if j.cfg.HoldID != nil {
 		return j.cfg.HoldID()
 	}
+	return j.freeHold()
+}
+
+// freeHold returns a number that no hold of this namespace has.
+func (j *Journal) freeHold() uint64 {
 	id := uint64(1)
 	for _, h := range j.holds {
 		id = max(id, h.ID+1)

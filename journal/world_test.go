@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,6 +204,8 @@ type device struct {
 	changes []Change
 	refused int
 	jumps   int
+
+	lastHold uint64
 }
 
 // listing is a Listing under way.
@@ -221,6 +224,16 @@ func newDevice(t testing.TB, h *host, i int, ns dbfs.NamespaceID, seed uint64) *
 	return d
 }
 
+// holdID writes down the number that it returns, as a daemon does, which it must not be asked to while
+// the database is being read.
+func (d *device) holdID() uint64 {
+	if d.kv.viewing.Load() > 0 {
+		d.t.Error("an Update within a View")
+	}
+	check(d.t, d.kv.KV.Update(func(dbfs.Txn) error { d.lastHold++; return nil }))
+	return d.lastHold
+}
+
 // open opens the journal over what the database holds, as after a start.
 func (d *device) open() {
 	d.t.Helper()
@@ -229,7 +242,7 @@ func (d *device) open() {
 	check(d.t, err)
 	d.j, err = Open(Config{
 		NS: d.ns, KV: d.kv, Tree: cache.NewTree(d.ns, d.names), Names: d.names, Device: d.meta.Device(), Name: d.name,
-		Inodes: inodes.Reserve, Clock: func() time.Time { return worldTime.Add(d.later) }, NewID: d.newID, Guard: d.guard,
+		Inodes: inodes.Reserve, Clock: func() time.Time { return worldTime.Add(d.later) }, NewID: d.newID, Guard: d.guard, HoldID: d.holdID,
 		Observe: func(c []Change) { d.changes = append(d.changes, c...) },
 		Log:     slog.New(&noticeHandler{d}),
 	})
@@ -270,7 +283,14 @@ func (h *noticeHandler) Handle(_ context.Context, r slog.Record) error {
 // failingKV fails every Update after some more have passed.
 type failingKV struct {
 	dbfs.KV
-	left int // Updates that pass; negative: all
+	left    int // Updates that pass; negative: all
+	viewing atomic.Int32
+}
+
+func (f *failingKV) View(fn func(dbfs.Txn) error) error {
+	f.viewing.Add(1)
+	defer f.viewing.Add(-1)
+	return f.KV.View(fn)
 }
 
 var errDisk = errors.New("the disk is gone")
