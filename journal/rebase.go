@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
@@ -59,10 +60,25 @@ func (j *Journal) env(all *pending) env {
 		device:    deviceFor(j.cfg.Names, j.cfg.Name),
 		newNode:   j.cfg.NewID,
 		mentioned: func(id dbfs.NodeID) bool { return len(all.byNode[id]) > 0 },
-		seen:      j.cursor.JID,
-		whole:     j.mayBeTree,
-		standIn:   func(id dbfs.NodeID) dbfs.NodeID { return id },
+		leaves: func(id dbfs.NodeID) bool {
+			return slices.ContainsFunc(all.byNode[id], func(e *edit) bool { return takesAway(&e.op, id) })
+		},
+		seen:    j.cursor.JID,
+		whole:   j.mayBeTree,
+		standIn: func(id dbfs.NodeID) dbfs.NodeID { return id },
 	}
+}
+
+// takesAway reports whether an edit takes a node away from where it is. What others have made equal to
+// such a node is not adopted: it would go, too, and nobody here has seen it.
+func takesAway(op *dbfs.Op, id dbfs.NodeID) bool {
+	switch op.Type {
+	case dbfs.OpDelete, dbfs.OpDeleteTree, dbfs.OpExchange:
+		return true
+	case dbfs.OpMove:
+		return op.Node == id
+	}
+	return false
 }
 
 // rebase carries what one resolved edit means for those after it, and all that is to be

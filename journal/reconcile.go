@@ -41,6 +41,7 @@ type env struct {
 	device    string                    // name of this device, for suffixes
 	newNode   func() dbfs.NodeID        // ids for conflicted copies
 	mentioned func(id dbfs.NodeID) bool // whether any pending edit is about that node
+	leaves    func(id dbfs.NodeID) bool // whether a pending edit takes that node away from its place
 
 	seen  dbfs.JID                   // how much of the log the user sees
 	whole func(dir dbfs.NodeID) bool // whether the server may take the deletion of a tree as one
@@ -126,7 +127,7 @@ func (r *resolver) create(op dbfs.Op) {
 	}
 	op.Parent = r.reviveDir(op.Parent)
 	if m, taken := r.s.child(op.Parent, op.Name); taken {
-		if mergeable(op, m) && (!madeHere(m) && !r.mentioned(m.ID) || fault.Bug(fault.AdoptOwn)) {
+		if mergeable(op, m) && (!madeHere(m) && !r.mentioned(m.ID) && !r.leaves(op.Node) || fault.Bug(fault.AdoptOwn)) {
 			r.follow(op.Node, m.ID)
 			return
 		}

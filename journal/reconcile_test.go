@@ -214,6 +214,9 @@ func (g *ground) resolved(mentioned []string, ops ...dbfs.Op) string {
 		seen:    g.jid,
 		whole:   func(dbfs.NodeID) bool { return !g.apart },
 		standIn: standIn,
+		leaves: func(id dbfs.NodeID) bool {
+			return slices.ContainsFunc(ops, func(op dbfs.Op) bool { return takesAway(&op, id) })
+		},
 		mentioned: func(id dbfs.NodeID) bool {
 			return slices.ContainsFunc(mentioned, func(name string) bool { return g.id(name) == id })
 		},
@@ -675,6 +678,18 @@ func TestMovedAndUnmounted(t *testing.T) {
 	if got := alice.sizes(); got != "a 7\n" || len(alice.j.Pending()) > 0 {
 		t.Errorf("alice sees\n%swant only a; pending: %v", got, alice.j.Pending())
 	}
+}
+
+// What others have made equal to a file that is gone again does not go with it.
+func TestAdoptNothingToDeleteIt(t *testing.T) {
+	onGround(t, func(g *ground) {
+		made := g.opCreate("", "g", dbfs.KindFile, 2)
+		self := dbfs.Revs{Content: dbfs.SelfRev, Place: dbfs.SelfRev, Attr: dbfs.SelfRev}
+		gone := dbfs.Op{Type: dbfs.OpDelete, Node: made.Node, Base: self}
+		if got, want := g.resolved(nil, made, gone), "create delete | d/ d/f=1 e/ e/s/ g=2 | name-conflict"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
 }
 
 // A directory that is to be moved into one that has been lost with it stays: what would be made in
