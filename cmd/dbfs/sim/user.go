@@ -183,7 +183,10 @@ func (c *client) wrote(n int) {
 }
 
 // gone notes that a user who saw a node deleted or overwrote it.
-func (c *client) gone(n *dbfs.Node) { c.w.ledger.excused[numberOf(n.Content)] = true }
+func (c *client) gone(n *dbfs.Node) {
+	c.w.ledger.excused[numberOf(n.Content)] = true
+	delete(c.w.moved, departure{c.sessions[0].Device(), n.ID}) // it had come back
+}
 
 // unnamed notes that a user who saw a node takes a name of it away, and with the last one what it
 // held.

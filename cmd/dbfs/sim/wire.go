@@ -28,9 +28,10 @@ func carry[T any](x wire, what string, call func(se *server.Session) (T, error))
 		return none, errLost
 	}
 	at := c.at
-	answer, err := call(c.sessions[at])
+	se := c.sessions[at]
+	answer, err := call(se)
 	w.mirror.follow()
-	if err == nil && what == "commit" {
+	if err == nil && what == "commit" && c.sessions[at] == se { // the server has not started again meanwhile
 		w.heard(at)
 	}
 	if w.tracing {
