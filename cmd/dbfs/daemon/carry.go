@@ -56,3 +56,19 @@ func (e elsewhere) Get(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkR
 	}
 	return nil, err
 }
+
+// movedChunk fetches a chunk that the server wants of something that was moved here. Without such a thing
+// it returns the error.
+func (d *Daemon) movedChunk(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, err error) ([]byte, error) {
+	j := d.journalOf(ns)
+	if j == nil || len(j.Origins(ref.ID)) == 0 {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.fetchTimeout())
+	defer cancel()
+	raw, err := elsewhere{d.link.chunks, d}.Get(ctx, ns, ref)
+	if err != nil {
+		return nil, err
+	}
+	return raw, ref.Verify(raw)
+}

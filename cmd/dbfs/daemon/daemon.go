@@ -139,7 +139,7 @@ func (d *Daemon) build() (err error) {
 	d.cache, err = cache.Open(cache.Options{
 		State: d.set.State, Cache: d.set.Cache, KV: d.kv,
 		Size: d.set.CacheSize, Unsent: d.set.UnsentSize, MinFree: d.set.MinFree,
-		Chunks: elsewhere{d.link.chunks, d}, FetchTimeout: cmp.Or(d.set.FetchTimeout, 30*time.Second), Log: d.log,
+		Chunks: elsewhere{d.link.chunks, d}, FetchTimeout: d.fetchTimeout(), Log: d.log,
 	})
 	if err != nil {
 		return err
@@ -170,9 +170,15 @@ func (d *Daemon) build() (err error) {
 	return d.recover()
 }
 
-// readChunk hands the uploader a chunk from this disk.
+func (d *Daemon) fetchTimeout() time.Duration { return cmp.Or(d.set.FetchTimeout, 30*time.Second) }
+
+// readChunk hands the uploader a chunk from this disk, or of what was moved to another namespace
+// without being here, from there.
 func (d *Daemon) readChunk(ctx context.Context, ns dbfs.NamespaceID, node dbfs.NodeID, i int, ref dbfs.ChunkRef) ([]byte, func(), error) {
 	raw, err := d.cache.Chunk(ctx, cache.File{NS: ns, Node: node}, i, ref)
+	if errors.Is(err, dbfs.ErrOffline) {
+		raw, err = d.movedChunk(ctx, ns, ref, err)
+	}
 	return raw, func() {}, err
 }
 

@@ -31,6 +31,9 @@ func TestMoveBetweenNamespaces(t *testing.T) {
 		as(carol, write("team/d/x", "x"), chmod("team/d/x", 0o750)), synced(),
 		as(alice, must("mv", func(v *device) error { return mv(v.at("team/d"), v.at("d")) }), sees("d/x", "x"), lacks("team/d")), synced(),
 		as(bob, sees("d/x", "x"), lacks("team/d")),
+		as(carol, write("team/unread", "carol's")), synced(), // across owners its bytes are fetched and sent
+		as(alice, rename("team/unread", "unread"), write("after", "x")), synced(),
+		as(bob, sees("unread", "carol's"), sees("after", "x"), lacks("team/unread")),
 	)
 }
 
