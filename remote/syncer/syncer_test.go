@@ -406,6 +406,34 @@ func TestOneDamagedChunk(t *testing.T) {
 	})
 }
 
+// Of a chunk that could not be read the status says nothing any more when nobody wants it.
+func TestDamagedAndRemoved(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		alice := w.client("alice")
+		alice.sees("")
+		alice.mu.Lock()
+		alice.bad[dbfs.HashChunk([]byte("bad"))] = dbfs.ErrCorrupt
+		alice.mu.Unlock()
+		alice.put("a", "bad")
+		time.Sleep(time.Minute)
+		if st := alice.s.Status(); !errors.Is(st.Spaces[0].Err, dbfs.ErrCorrupt) {
+			t.Errorf("the status does not tell: %+v", st)
+		}
+		j := alice.journal(w.root)
+		n, err := j.Lookup("a")
+		if err == nil {
+			err = j.Delete(n.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if st := alice.s.Status(); st.Spaces[0].Err != nil {
+			t.Errorf("after it was removed: %v", st.Spaces[0].Err)
+		}
+	})
+}
+
 // Small files do not wait for a large one that was there before them.
 func TestLargeAndSmall(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

@@ -40,6 +40,8 @@ func (sp *space) upload(ctx context.Context) {
 		begun := sp.s.cfg.Clock()
 		pieces := sp.missing()
 		if len(pieces) == 0 {
+			failures = 0
+			sp.receipts.fail(nil) // of what is not wanted any more
 			took := sp.s.cfg.Clock().Sub(begun)
 			select {
 			case <-moved:
