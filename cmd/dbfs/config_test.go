@@ -173,3 +173,16 @@ func TestUnreadableConfigurationIsAnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestNumbersAreToldPlainly(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"debug sim --histories x", `--histories: "x" is not a number that fits`},
+		{"mount --guard=perhaps", `--guard: "perhaps" is not true or false`},
+	} {
+		s := newSession(t)
+		s.do(t, strings.Fields(c.args)...)
+		if got := s.errs.String(); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s", c.args, got)
+		}
+	}
+}

@@ -12,14 +12,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 )
@@ -88,7 +91,7 @@ func rootCommand(t *tool) *cobra.Command {
 	status := statusCommand(t)
 	root.RunE = status.RunE
 	t.globalFlags(root)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, plainValue(err)) })
 	for i, group := range commands {
 		id := fmt.Sprint(i)
 		root.AddGroup(&cobra.Group{ID: id, Title: group.title + ":"})
@@ -145,6 +148,22 @@ func usageError(cmd *cobra.Command, err error) error {
 		return err
 	}
 	return control.WithHint(control.Errorf(control.ErrUsage, "%v", err), cmd.CommandPath()+" --help")
+}
+
+// plainValue says without package strconv's words that a flag's value is none.
+func plainValue(err error) error {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	if _, ok := errors.AsType[*strconv.NumError](err); !ok {
+		return err
+	}
+	what := "a number that fits"
+	if f := bad.GetFlag(); f.Value.Type() == "bool" {
+		what = "true or false"
+	}
+	return fmt.Errorf("--%s: %q is not %s", bad.GetFlag().Name, bad.GetValue(), what)
 }
 
 // chooses makes a command that only has subcommands.
