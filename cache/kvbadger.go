@@ -62,30 +62,42 @@ func line(f string, a []any) string {
 type logFiles struct {
 	dir string
 
-	mu    sync.Mutex // held by a sync; guards what follows
-	names []string   // as of the last sync
+	syncFile func(name string) error // syncFile; another in tests
+
+	mu     sync.Mutex // held by a sync; guards what follows
+	names  []string   // as of the last sync
+	failed error      // why nothing more is called durable before a new start; nil: it is
 }
 
-func newLogFiles(dir string) *logFiles { return &logFiles{dir: dir} }
+func newLogFiles(dir string) *logFiles { return &logFiles{dir: dir, syncFile: syncFile} }
 
-// sync makes every log durable. A log that vanishes meanwhile has become a table, which
+// sync makes every log durable. What the kernel could not write once it does not write again, and the next
+// sync of the file says nothing of it: so after one failure there is none that succeeds. What was updated
+// is in the KV's own logs until the next start, which brings it into Badger again. A log that vanishes meanwhile has become a table, which
 // Badger has synced before it removed the log.
 func (l *logFiles) sync() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.failed != nil {
+		return l.failed
+	}
 	names, err := l.list()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if err := syncFile(l.dir + "/" + name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := l.syncFile(l.dir + "/" + name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			var path *os.PathError
+			if errors.As(err, &path) && path.Op == "sync" {
+				l.failed = fmt.Errorf("%w; the next start brings what is here into the database again", err)
+			}
 			return err
 		}
 	}
 	if slices.Equal(names, l.names) {
 		return nil
 	}
-	if err := syncFile(l.dir); err != nil {
+	if err := l.syncFile(l.dir); err != nil {
 		return err
 	}
 	l.names = names

@@ -114,7 +114,10 @@ func (k *KV) newLog() (*logFile, error) {
 	k.mu.Unlock()
 	if log == nil {
 		var err error
-		if log, err = createLog(filepath.Join(k.logDir, fmt.Sprintf("%d.log", k.made))); err != nil {
+		for log, err = k.createLog(); errors.Is(err, os.ErrExist); log, err = k.createLog() {
+			k.made++
+		}
+		if err != nil {
 			return nil, fmt.Errorf("make a log: %w", err)
 		}
 		k.made++
@@ -126,6 +129,10 @@ func (k *KV) newLog() (*logFile, error) {
 	k.failed = nil
 	k.number++
 	return log, nil
+}
+
+func (k *KV) createLog() (*logFile, error) {
+	return createLog(filepath.Join(k.logDir, fmt.Sprintf("%d.log", k.made)))
 }
 
 func (k *KV) giveBack(log *logFile) {

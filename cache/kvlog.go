@@ -61,9 +61,9 @@ const (
 
 var zeros [logStep]byte
 
-// createLog makes a file that has not been used, with a name that survives loss of power.
+// createLog makes a file that has not been used, with a name that survives loss of power. os.ErrExist: there is one.
 func createLog(name string) (*logFile, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, diskError(err)
 	}

@@ -232,6 +232,58 @@ func (c count) read(t testing.TB) (n int) {
 
 // A loss of power takes any part of what was not synced, and leaves what there was at some moment
 // after the last Sync. A process that is killed stands for it, and the damage that is done then.
+// When a file of Badger's could not be synced once, nothing that went into it counts as there: it stays in the logs.
+func TestKVBadgerIsNotSynced(t *testing.T) {
+	dir := t.TempDir()
+	kv := openKV(t, dir)
+	failing := true
+	kv.logs.syncFile = func(name string) error {
+		if failing && strings.HasSuffix(name, ".mem") {
+			failing = false
+			return &os.PathError{Op: "sync", Path: name, Err: unix.EIO}
+		}
+		return syncFile(name)
+	}
+	value := bytes.Repeat([]byte("v"), 1<<10)
+	n := 0
+	for ; n < 10_000; n++ {
+		if err := kv.Update(func(txn dbfs.Txn) error { return txn.Set(fmt.Appendf(nil, "k%05d", n), value) }); err != nil {
+			break
+		}
+	}
+	if n == 10_000 {
+		t.Fatal("updates went on, though nothing could be brought into Badger")
+	}
+	if err := kv.Close(); err == nil {
+		t.Error("everything was called durable")
+	}
+	kv = openKV(t, dir)
+	defer kv.Close()
+	err := kv.View(func(txn dbfs.Txn) error {
+		for i := range n {
+			if _, err := txn.Get(fmt.Appendf(nil, "k%05d", i)); err != nil {
+				return fmt.Errorf("key %d of %d: %w", i, n, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A log that is there is not begun over.
+func TestKVLogsKeepTheirFiles(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "0.log")
+	if err := os.WriteFile(name, []byte("something"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := createLog(name); !errors.Is(err, os.ErrExist) {
+		t.Errorf("it was: %v", err)
+	}
+}
+
 func TestKVLosesPower(t *testing.T) {
 	for round := range uint64(8) {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
