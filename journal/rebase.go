@@ -60,7 +60,7 @@ func (j *Journal) env(all *pending) env {
 		device:    deviceFor(j.cfg.Names, j.cfg.Name),
 		newNode:   j.cfg.NewID,
 		mentioned: func(id dbfs.NodeID) bool { return len(all.byNode[id]) > 0 },
-		leaves: func(id dbfs.NodeID) bool {
+		goes: func(id dbfs.NodeID) bool {
 			return slices.ContainsFunc(all.byNode[id], func(e *edit) bool { return takesAway(&e.op, id) })
 		},
 		seen:    j.cursor.JID,

@@ -41,7 +41,7 @@ type env struct {
 	device    string                    // name of this device, for suffixes
 	newNode   func() dbfs.NodeID        // ids for conflicted copies
 	mentioned func(id dbfs.NodeID) bool // whether any pending edit is about that node
-	leaves    func(id dbfs.NodeID) bool // whether a pending edit takes that node away from its place
+	goes      func(id dbfs.NodeID) bool // whether a pending edit takes that node away from its place
 
 	seen  dbfs.JID                   // how much of the log the user sees
 	whole func(dir dbfs.NodeID) bool // whether the server may take the deletion of a tree as one
@@ -127,7 +127,7 @@ func (r *resolver) create(op dbfs.Op) {
 	}
 	op.Parent = r.reviveDir(op.Parent)
 	if m, taken := r.s.child(op.Parent, op.Name); taken {
-		if mergeable(op, m) && (!madeHere(m) && !r.mentioned(m.ID) && !r.leaves(op.Node) || fault.Bug(fault.AdoptOwn)) {
+		if mergeable(op, m) && (!madeHere(m) && !r.mentioned(m.ID) && !r.goes(op.Node) || fault.Bug(fault.AdoptOwn)) {
 			r.follow(op.Node, m.ID)
 			return
 		}
@@ -235,7 +235,7 @@ func (r *resolver) move(op dbfs.Op) {
 	case op.Base.Place != n.Revs.Place:
 		r.overtaken(n, place{op.Parent, op.Name}, op.Base)
 		return
-	case n.Kind.IsDir() && r.wouldBeBelow(op.Parent, n.ID):
+	case n.Kind.IsDir() && r.below(op.Parent, n.ID):
 		r.note(NoticeDropped, n.ID, n, op.Name, n.Name)
 		return
 	}
@@ -256,20 +256,21 @@ func (r *resolver) move(op dbfs.Op) {
 	r.emit(op)
 }
 
-// wouldBeBelow reports whether dir is id or lies under it, or would once it is brought back.
-func (r *resolver) wouldBeBelow(dir, id dbfs.NodeID) bool {
-	for range maxDepth {
-		dir = r.standIn(dir)
-		n, ok := r.s.node(dir)
-		switch {
-		case dir == id:
-			return true
-		case !ok || n.IsRoot():
-			return false
-		}
-		dir = n.Parent
-	}
-	return true
+// below reports whether id is dir or lies under it, or will once what has been lost is brought back.
+func (r *resolver) below(id, dir dbfs.NodeID) bool {
+	return below(standing{r.s, r.standIn}, r.standIn(id), dir)
+}
+
+// standing is a state in which what has come of a node is the parent of what lies in it.
+type standing struct {
+	state
+	standIn func(id dbfs.NodeID) dbfs.NodeID
+}
+
+func (s standing) node(id dbfs.NodeID) (dbfs.Node, bool) {
+	n, ok := s.state.node(id)
+	n.Parent = s.standIn(n.Parent)
+	return n, ok
 }
 
 // overtaken: others have given the node a place before us, or the server has done it for us and
@@ -310,7 +311,7 @@ func (r *resolver) exchange(op dbfs.Op) {
 	case op.Base.Place != a.Revs.Place || v.Base.Place != b.Revs.Place:
 		r.overtaken(a.Node, place{op.Parent, op.Name}, op.Base)
 		r.overtaken(b.Node, place{v.Parent, v.Name}, v.Base)
-	case below(r.s, b.Parent, a.ID) || below(r.s, a.Parent, b.ID):
+	case r.below(b.Parent, a.ID) || r.below(a.Parent, b.ID):
 		r.note(NoticeDropped, a.ID, a.Node, op.Name, a.Name)
 	default:
 		op.Parent, op.Name = b.Parent, b.Name
@@ -429,7 +430,7 @@ func lost(n dbfs.Node) bool { return n.Deleted && n.Revs == dbfs.Revs{} }
 // bringBack makes a node reachable again at a place or, where that is taken, beside it. A
 // nil content is the one it had; mtime belongs to a new one.
 func (r *resolver) bringBack(n dbfs.Node, parent dbfs.NodeID, name string, content *dbfs.Content, mtime int64) dbfs.NodeID {
-	if n.Kind.IsDir() && below(r.s, parent, n.ID) {
+	if n.Kind.IsDir() && r.below(parent, n.ID) {
 		parent = dbfs.RootNode
 	}
 	if n.Kind == dbfs.KindLink && !r.bringBackNamed(n.ID, n.Link, name) {
@@ -469,7 +470,7 @@ func (r *resolver) reviveDir(id dbfs.NodeID) dbfs.NodeID {
 		return id
 	}
 	parent := dbfs.RootNode
-	if !below(r.s, n.Parent, n.ID) {
+	if !r.below(n.Parent, n.ID) {
 		parent = r.reviveDir(n.Parent)
 	}
 	if !n.Deleted && parent == n.Parent {

@@ -214,7 +214,7 @@ func (g *ground) resolved(mentioned []string, ops ...dbfs.Op) string {
 		seen:    g.jid,
 		whole:   func(dbfs.NodeID) bool { return !g.apart },
 		standIn: standIn,
-		leaves: func(id dbfs.NodeID) bool {
+		goes: func(id dbfs.NodeID) bool {
 			return slices.ContainsFunc(ops, func(op dbfs.Op) bool { return takesAway(&op, id) })
 		},
 		mentioned: func(id dbfs.NodeID) bool {
