@@ -364,9 +364,6 @@ func (c *client) forward(at dbfs.Cursor) {
 		c.w.fail("P10", "the cursor of %s goes from %v to %v", c.name, c.cursor, at)
 	}
 	c.cursor, c.cursed = at, false
-	if at.JID < c.w.mirror.head() { // what copies stepped aside for may not be the last that was written
-		clear(c.copies)
-	}
 }
 
 // stable checks P11: where nobody else's edits came in, syncing changes nothing of what is seen.

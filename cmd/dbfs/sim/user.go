@@ -231,9 +231,6 @@ func (c *client) create(in dbfs.NodeID) error {
 func (c *client) save(id dbfs.NodeID, base dbfs.Content, number int, content dbfs.Content) error {
 	was := c.w.ledger.written[number]
 	c.wrote(number)
-	if c.busy { // between two pages: what it saw when the last copy was made is not what the server had
-		delete(c.copies, id)
-	}
 	done := false
 	defer func() {
 		if !done { // it died: whether it was recorded is not known
