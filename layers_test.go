@@ -27,16 +27,19 @@ var layers = map[string][]string{
 	// 0, too: the rules of names, which both ends go by; Unicode's tables
 	"names": {"."},
 
+	// 0, too: a map that forgets
+	"recent": {},
+
 	// 1: each knows only the nouns
 	"cache":      {".", "fault", "names"},
-	"journal":    {".", "fault", "names"},
+	"journal":    {".", "fault", "names", "recent"},
 	"index":      {"."},
 	"remote":     {".", "fault"},
 	"remote/s3":  {"."},
 	"remote/dir": {"."},
 
 	// 2: kernel and local, local and network, the other end
-	"fs":            {".", "fault", "names", "cache", "journal"},
+	"fs":            {".", "fault", "names", "recent", "cache", "journal"},
 	"remote/syncer": {".", "fault", "cache", "journal"},
 	"remote/server": {".", "fault", "names", "remote"},
 

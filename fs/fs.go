@@ -29,6 +29,7 @@ import (
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache"
 	"github.com/dbfs/dbfs/journal"
+	"github.com/dbfs/dbfs/recent"
 )
 
 // Config is what a mount is made of.
@@ -76,9 +77,9 @@ type FS struct {
 	aliases            *aliases
 	pages              pages
 	lender             lender
-	inos               inos
-	done               chan struct{} // closed when the mount is gone
-	since              int64         // nanoseconds: when New was called
+	inos               *recent.Map[uint64, inoPlace] // where inode numbers led lately; see nodeOf
+	done               chan struct{}                 // closed when the mount is gone
+	since              int64                         // nanoseconds: when New was called
 	telling            sync.WaitGroup
 
 	opening sync.RWMutex // see save.go
@@ -114,6 +115,7 @@ func New(cfg Config) *FS {
 		next:          1,
 		ghosts:        make(map[uint64]ghost),
 		aliases:       newAliases(),
+		inos:          recent.New[uint64, inoPlace](maxInos),
 		lender:        lender{why: "not mounted yet"},
 	}
 }

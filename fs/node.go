@@ -29,9 +29,18 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 	return sp, n, stale(err)
 }
 
+// inoPlace is where an inode number led. It is a hint: the number can have come to mean another node
+// since, and then the node that it meant has another number.
+type inoPlace struct {
+	ns dbfs.NamespaceID
+	id dbfs.NodeID
+}
+
+const maxInos = 4096 // used last that are remembered, and as many before
+
 // nodeOf returns the node that the database knows by an inode number, or its ghost.
 func (fs *FS) nodeOf(ino uint64) (*space, dbfs.Node, error) {
-	if at, ok := fs.inos.get(ino); ok {
+	if at, ok := fs.inos.Get(ino); ok {
 		if sp, err := fs.space(at.ns); err == nil {
 			if n, err := sp.journal.Node(at.id); err == nil && n.Ino == ino {
 				return sp, n, nil
@@ -63,7 +72,7 @@ func (fs *FS) nodeOf(ino uint64) (*space, dbfs.Node, error) {
 		return nil, n, syscall.ESTALE
 	}
 	if err == nil {
-		fs.inos.keep(ino, inoPlace{ns, id})
+		fs.inos.Keep(ino, inoPlace{ns, id})
 	}
 	return sp, n, err
 }

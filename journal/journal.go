@@ -128,7 +128,7 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, sets: 1, fading: make(map[dbfs.ChunkID]int), open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), clashes: make(map[place]string), apart: make(map[dbfs.OpID]bool), moved: make(chan struct{})}
+	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, known: newKnown(), sets: 1, fading: make(map[dbfs.ChunkID]int), open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), clashes: make(map[place]string), apart: make(map[dbfs.OpID]bool), moved: make(chan struct{})}
 	if cfg.Guard != nil {
 		j.out, j.in = newGuard(*cfg.Guard), newGuard(*cfg.Guard)
 	}
@@ -389,7 +389,7 @@ func (j *Journal) read(fn func(*snapshot) error) error {
 	}
 	return j.cfg.KV.View(func(txn dbfs.Txn) error {
 		s := j.snapshot(txn)
-		s.known = &j.known
+		s.known = j.known
 		err := fn(s)
 		if s.err != nil {
 			return s.err

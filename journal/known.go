@@ -1,62 +1,33 @@
 package journal
 
 import (
-	"sync"
-
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/recent"
 )
 
 // known are nodes of the tree as readers have decoded them lately: the directory of every lookup, and
 // a file that is opened, which is looked at twice. A node costs a search of the database and 500 to 1,000 ns
-// of decoding. The tree changes only while mu is held for writing, and all is forgotten then.
+// of decoding. The tree changes only while Journal.mu is held for writing, and all is forgotten then. The zero
+// value remembers nothing.
 type known struct {
-	mu    sync.Mutex // guards what follows; after Journal.mu
-	nodes map[dbfs.NodeID]dbfs.Node
-	older map[dbfs.NodeID]dbfs.Node // those before; used ones come back
+	nodes *recent.Map[dbfs.NodeID, dbfs.Node]
 }
 
 const (
-	maxKnown    = 1024 // nodes in each of the two maps
+	maxKnown    = 1024 // nodes used last, and as many before
 	knownChunks = 16   // longer contents are not remembered
 )
 
-func (k *known) get(id dbfs.NodeID) (dbfs.Node, bool) {
-	if k == nil {
-		return dbfs.Node{}, false
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if n, ok := k.nodes[id]; ok {
-		return n, true
-	}
-	n, ok := k.older[id]
-	if ok {
-		k.add(n)
-	}
-	return n, ok
-}
+func newKnown() known { return known{recent.New[dbfs.NodeID, dbfs.Node](maxKnown)} }
+
+func (k known) get(id dbfs.NodeID) (dbfs.Node, bool) { return k.nodes.Get(id) }
 
 // keep remembers a node. Called with Journal.mu held for reading.
-func (k *known) keep(n dbfs.Node) {
-	if k == nil || len(n.Content.Chunks) > knownChunks || len(n.Attr.Xattrs) > 0 {
-		return
+func (k known) keep(n dbfs.Node) {
+	if len(n.Content.Chunks) <= knownChunks && len(n.Attr.Xattrs) == 0 {
+		k.nodes.Keep(n.ID, n)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.add(n)
-}
-
-// add is called with mu held.
-func (k *known) add(n dbfs.Node) {
-	if k.nodes == nil || len(k.nodes) >= maxKnown {
-		k.nodes, k.older = make(map[dbfs.NodeID]dbfs.Node), k.nodes
-	}
-	k.nodes[n.ID] = n
 }
 
 // forget is called with Journal.mu held for writing, before the tree is changed.
-func (k *known) forget() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.nodes, k.older = nil, nil
-}
+func (k known) forget() { k.nodes.Forget() }

@@ -45,7 +45,7 @@ type snapshot struct {
 	clashes map[place]string          // see Journal
 	dirs    map[dbfs.NodeID]dbfs.Node // nil, or the tree's directories as far as they have been read
 	memo    *memo                     // nil: what the tree says is not remembered
-	known   *known                    // nil, or what readers remember of it
+	known   known                     // what readers remember of it
 	err     error
 }
 
