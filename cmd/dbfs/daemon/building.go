@@ -62,18 +62,7 @@ func (b *building) begun(ns dbfs.NamespaceID, node dbfs.NodeID) {
 	poke(b.wake)
 }
 
-// run looks at what was begun, renews and lets go, until ctx ends.
-func (b *building) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		b.look(ctx)
-		select {
-		case <-b.wake:
-		case <-time.After(time.Minute):
-		case <-ctx.Done():
-		}
-	}
-}
-
+// look takes up what was begun, renews and lets go.
 func (b *building) look(ctx context.Context) {
 	b.mu.Lock()
 	news := b.news

@@ -198,8 +198,8 @@ func (d *Daemon) run(ctx context.Context, ready func()) error {
 	d.pins.start(work)
 	running.Go(func() { d.syncer.Run(work) })
 	running.Go(func() { d.tick(work) })
-	running.Go(func() { d.recoverLoop(work) })
-	running.Go(func() { d.building.run(work) })
+	running.Go(func() { wheneverWoken(work, d.lost, d.recoverAll) })
+	running.Go(func() { wheneverWoken(work, d.building.wake, d.building.look) })
 	if err := d.awaitRoot(ctx); err != nil {
 		return err
 	}

@@ -451,6 +451,18 @@ func poke(ch chan struct{}) {
 	}
 }
 
+// wheneverWoken calls fn at once, whenever it is woken, and every minute, until ctx ends.
+func wheneverWoken(ctx context.Context, wake <-chan struct{}, fn func(context.Context)) {
+	for ctx.Err() == nil {
+		fn(ctx)
+		select {
+		case <-wake:
+		case <-time.After(time.Minute):
+		case <-ctx.Done():
+		}
+	}
+}
+
 func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

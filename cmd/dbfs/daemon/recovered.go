@@ -52,18 +52,7 @@ var recoveriesKey = []byte("@recovered")
 // maxRecoveries is how many are remembered.
 const maxRecoveries = 100
 
-// recoverLoop exports what cannot be sent, as soon as that is known, until ctx ends.
-func (d *Daemon) recoverLoop(ctx context.Context) {
-	for ctx.Err() == nil {
-		d.recoverAll(ctx)
-		select {
-		case <-d.lost:
-		case <-time.After(time.Minute):
-		case <-ctx.Done():
-		}
-	}
-}
-
+// recoverAll exports what cannot be sent.
 func (d *Daemon) recoverAll(ctx context.Context) {
 	for sp, why := range d.unsendable() {
 		if err := d.recoverEdits(ctx, sp, why); err != nil && ctx.Err() == nil {
