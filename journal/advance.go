@@ -367,7 +367,7 @@ func (a *advance) settle() error {
 			return err
 		}
 		j.pending.remove(e)
-		if e.op.From != (dbfs.Origin{}) && e.op.Await == 0 {
+		if arrives(&e.op) {
 			if err := j.arrive(a.txn, e.op.From); err != nil {
 				return err
 			}

@@ -97,10 +97,13 @@ func (j *Journal) source(s *snapshot, n *dbfs.Node) *dbfs.Source {
 	return nil
 }
 
+// arrives reports whether an edit brings something from another namespace, which waits to hear of it there.
+func arrives(op *dbfs.Op) bool { return op.From != (dbfs.Origin{}) && op.Await == 0 }
+
 // Receive records what comes from another namespace. What stands at its name is replaced as by
 // Move: a file gets another version. The node that has the name then is returned.
 func (j *Journal) Receive(parent dbfs.NodeID, name string, a Arrival, noReplace bool) (dbfs.Node, error) {
-	if err := errors.Join(dbfs.CheckName(name), names.Check(j.cfg.Names, name)); err != nil {
+	if err := names.Check(j.cfg.Names, name); err != nil {
 		return dbfs.Node{}, err
 	}
 	var now dbfs.Node
@@ -245,14 +248,14 @@ func (j *Journal) isLeaving(id dbfs.NodeID) bool {
 	if n := len(edits); n == 0 || edits[n-1].op.Await == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(edits, func(e *edit) bool { return e.op.From != (dbfs.Origin{}) && e.op.Await == 0 })
+	return !slices.ContainsFunc(edits, func(e *edit) bool { return arrives(&e.op) })
 }
 
 // unwanted notes of edits that the user takes back that nobody waits for what they bring.
 func (ed *editor) unwanted(edits []*edit) error {
 	var errs []error
 	for _, e := range edits {
-		if e.op.From != (dbfs.Origin{}) && e.op.Await == 0 {
+		if arrives(&e.op) {
 			errs = append(errs, ed.j.arrive(ed.txn, e.op.From))
 		}
 	}

@@ -168,7 +168,7 @@ func (r *rebase) edit(e *edit) error {
 	if err := r.sound(&out); err != nil {
 		return err
 	}
-	if op.From != (dbfs.Origin{}) && op.Await == 0 && !carries(&out, op.From) {
+	if arrives(&op) && !carries(&out, op.From) {
 		r.arrived = append(r.arrived, op.From)
 	}
 	for _, f := range out.follows {
