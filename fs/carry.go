@@ -67,15 +67,6 @@ func (fs *FS) renameAway(oldDir uint64, oldName string, newDir uint64, newName s
 	return nil
 }
 
-// findWritable returns a directory of a namespace that may be written to.
-func (fs *FS) findWritable(dir uint64) (*space, dbfs.Node, error) {
-	sp, n, err := fs.find(dir)
-	if err == nil {
-		err = sp.mayWrite()
-	}
-	return sp, n, err
-}
-
 // settleIn lets the file go on in another namespace. What it reads and writes stays where it is:
 // chunks are found by what they hold. Called with mu held.
 func (f *file) settleIn(sp *space, id dbfs.NodeID) {

@@ -14,11 +14,8 @@ import (
 
 // create makes a node in a directory, as its maker's; a setgid directory hands its group on.
 func (fs *FS) create(dirIno uint64, name string, umask uint32, what journal.NewNode) (*space, dbfs.Node, error) {
-	sp, dir, err := fs.find(dirIno)
+	sp, dir, err := fs.findWritable(dirIno)
 	if err != nil {
-		return nil, dir, err
-	}
-	if err := sp.mayWrite(); err != nil {
 		return nil, dir, err
 	}
 	fs.inherit(dir, umask, &what)
@@ -102,11 +99,8 @@ func (fs *FS) Rmdir(cancel <-chan struct{}, header *fuse.InHeader, name string) 
 }
 
 func (fs *FS) remove(dirIno uint64, name string, remove func(*journal.Journal, dbfs.NodeID) error) error {
-	sp, dir, err := fs.find(dirIno)
+	sp, dir, err := fs.findWritable(dirIno)
 	if err != nil {
-		return err
-	}
-	if err := sp.mayWrite(); err != nil {
 		return err
 	}
 	n, err := sp.journal.Child(dir.ID, name)

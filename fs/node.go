@@ -29,6 +29,15 @@ func (fs *FS) find(ino uint64) (*space, dbfs.Node, error) {
 	return sp, n, stale(err)
 }
 
+// findWritable is find, in a namespace that may be written to.
+func (fs *FS) findWritable(ino uint64) (*space, dbfs.Node, error) {
+	sp, n, err := fs.find(ino)
+	if err == nil {
+		err = sp.mayWrite()
+	}
+	return sp, n, err
+}
+
 // inoPlace is where an inode number led. It is a hint: the number can have come to mean another node
 // since, and then the node that it meant has another number.
 type inoPlace struct {

@@ -14,10 +14,7 @@ import (
 
 // SetAttr changes size, mode, owner and times.
 func (fs *FS) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	sp, n, err := fs.find(in.NodeId)
-	if err == nil {
-		err = sp.mayWrite()
-	}
+	sp, n, err := fs.findWritable(in.NodeId)
 	if err != nil {
 		return fs.status(err)
 	}

@@ -39,10 +39,7 @@ func (fs *FS) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.Creat
 }
 
 func (fs *FS) makeNameless(in *fuse.CreateIn) (*space, dbfs.Node, error) {
-	sp, dir, err := fs.find(in.NodeId)
-	if err == nil {
-		err = sp.mayWrite()
-	}
+	sp, dir, err := fs.findWritable(in.NodeId)
 	if err == nil && dir.Deleted {
 		err = dbfs.ErrNotExist
 	}

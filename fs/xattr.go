@@ -115,10 +115,7 @@ func (fs *FS) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string,
 
 // setACL sets an ACL and the mode with it. Who is not of the file's group takes setgid from it.
 func (fs *FS) setACL(in *fuse.SetXAttrIn, name string, data []byte) error {
-	sp, n, err := fs.find(in.NodeId)
-	if err == nil {
-		err = sp.mayWrite()
-	}
+	sp, n, err := fs.findWritable(in.NodeId)
 	if err != nil {
 		return err
 	}
@@ -153,10 +150,7 @@ func (fs *FS) RemoveXAttr(cancel <-chan struct{}, header *fuse.InHeader, name st
 }
 
 func (fs *FS) editXattrs(ino uint64, edit func(map[string][]byte) error) fuse.Status {
-	sp, n, err := fs.find(ino)
-	if err == nil {
-		err = sp.mayWrite()
-	}
+	sp, n, err := fs.findWritable(ino)
 	if err != nil {
 		return fs.status(err)
 	}
