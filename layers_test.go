@@ -27,11 +27,14 @@ var layers = map[string][]string{
 	// 0, too: the rules of names, which both ends go by; Unicode's tables
 	"names": {"."},
 
+	// 0, too: Badger's databases, opened in any state that a crash leaves
+	"opendb": {},
+
 	// 0, too: a map that forgets
 	"recent": {},
 
 	// 1: each knows only the nouns
-	"cache":      {".", "fault", "names"},
+	"cache":      {".", "fault", "names", "opendb"},
 	"journal":    {".", "fault", "names", "recent"},
 	"index":      {"."},
 	"remote":     {".", "fault"},
@@ -44,7 +47,7 @@ var layers = map[string][]string{
 	"remote/server": {".", "fault", "names", "remote"},
 
 	// engines under the server
-	"remote/server/badgerdb": {".", "fault", "remote/server"},
+	"remote/server/badgerdb": {".", "fault", "opendb", "remote/server"},
 
 	// 3: joins the parts; nobody imports it
 	"cmd/dbfs/control": {"."},

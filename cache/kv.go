@@ -15,6 +15,7 @@ import (
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
+	"github.com/dbfs/dbfs/opendb"
 )
 
 // KVOptions size a KV. Zero means the default.
@@ -90,7 +91,7 @@ func OpenKV(dir string, opts KVOptions) (*KV, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	memtable := orDefault(opts.Memtable, 8<<20)
-	db, err := badger.Open(badgerOptions(dir, max(1<<20, memtable/4), opts.Log))
+	db, err := opendb.Open(badgerOptions(dir, max(1<<20, memtable/4), opts.Log))
 	if err != nil {
 		owner.Close()
 		return nil, fmt.Errorf("open database %s: %w", dir, diskError(err))

@@ -19,6 +19,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/dbfs/dbfs"
+	"github.com/dbfs/dbfs/opendb"
 	"github.com/dbfs/dbfs/remote/server"
 )
 
@@ -52,7 +53,7 @@ var _ server.Store = (*Store)(nil)
 // Open opens the database in a directory, made if it is not there. dbfs.ErrLocked: another
 // process has it open. What Badger has to say goes to log.
 func Open(dir string, log *slog.Logger) (*Store, error) {
-	db, err := badger.Open(options(dir, log))
+	db, err := opendb.Open(options(dir, log))
 	if err != nil {
 		return nil, fmt.Errorf("open the server's database in %s: %w", dir, openError(err))
 	}
