@@ -20,8 +20,8 @@ import (
 //
 // so a row is what brings a chunk within a namespace's reach, and all rows of a chunk
 // stand side by side. Several may name one object: an account's own namespaces share what
-// is stored. Whoever deletes an object must therefore look at all rows of its chunk first, and
-// whoever makes a second row for it touches the first before.
+// is stored, and a pack holds many chunks (packrow.go). Whoever deletes an object must therefore look
+// at all rows of its chunks first, and whoever makes a second row for it touches the first before.
 type chunkRow struct {
 	State    chunkState     `json:"state"`
 	Touched  int64          `json:"touched"`            // seconds since 1970: no receipt is younger than this + touchEvery
@@ -31,6 +31,14 @@ type chunkRow struct {
 	Off      int64          `json:"off,omitempty"`      // of the frame in the object, bytes
 	Size     int64          `json:"size"`               // of the frame, bytes
 	Raw      int            `json:"raw"`                // of the chunk, bytes
+
+	// Whole is the size of the object, in bytes, if it is a pack of which whoever may read one
+	// chunk in this namespace may have everything; 0: it is to be given out frame by frame.
+	Whole int64 `json:"whole,omitempty"`
+
+	// Base names the chunks of the frame's dictionary, without which it cannot be decoded: they
+	// are needed as long as the row stays so. Empty for a frame that stands alone.
+	Base []dbfs.ChunkID `json:"base,omitempty"`
 
 	Condemned int64 `json:"condemned,omitempty"` // seconds since 1970: when it became so
 }

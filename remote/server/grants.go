@@ -81,8 +81,16 @@ func (s *Server) sweepGrant(ctx context.Context, r Row) (deleted int, err error)
 	return deleted, err
 }
 
-// used reports whether any row of its chunk names an object.
+// used reports whether any row of its chunk names an object. A pack that has a row is the
+// business of collecting.
 func (s *Server) used(ctx context.Context, object string) (bool, error) {
+	if isPack(object) {
+		_, err := s.pack(ctx, object)
+		if errors.Is(err, dbfs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
+	}
 	id, err := chunkOf(object)
 	if err != nil {
 		return false, err

@@ -119,6 +119,7 @@ const (
 	TableMember                     // account, namespace -> role; namespace, account -> so listed
 	TableChunk                      // chunk id, namespace -> where it is
 	TableGrant                      // time, random -> objects that may be there though no chunk is in them
+	TablePack                       // name of a pack -> the chunks that are in it
 )
 
 // Row is a row of a Table.
