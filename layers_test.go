@@ -37,14 +37,14 @@ var layers = map[string][]string{
 	"cache":      {".", "fault", "names", "opendb"},
 	"journal":    {".", "fault", "names", "recent"},
 	"index":      {"."},
-	"remote":     {".", "fault"},
+	"remote":     {".", "fault", "recent"},
 	"remote/s3":  {"."},
 	"remote/dir": {"."},
 
 	// 2: kernel and local, local and network, the other end
 	"fs":            {".", "fault", "names", "recent", "cache", "journal"},
 	"remote/syncer": {".", "fault", "cache", "journal"},
-	"remote/server": {".", "fault", "names", "remote"},
+	"remote/server": {".", "fault", "names", "recent", "remote"},
 
 	// engines under the server
 	"remote/server/badgerdb": {".", "fault", "opendb", "remote/server"},

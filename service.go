@@ -115,3 +115,19 @@ type ChunkStore interface {
 	// ErrNotExist: the server has no such chunk within this namespace's reach.
 	Get(ctx context.Context, ns NamespaceID, ref ChunkRef) ([]byte, error)
 }
+
+// A DeltaStore is a ChunkStore that need not be sent the whole of a chunk.
+type DeltaStore interface {
+	ChunkStore
+
+	// PutLike is Put for a chunk that may resemble others which the store has in this namespace.
+	PutLike(ctx context.Context, ns NamespaceID, ref ChunkRef, raw []byte, like Like) (Receipt, error)
+}
+
+// Like says what a chunk may resemble: those of the file's last version at its place, before it and
+// after it. A ref without length is of none.
+type Like struct {
+	Same, Before, After ChunkRef
+	Few                 bool                      // it is one of few chunks of the file that have changed
+	Local               func(ref ChunkRef) []byte // the bytes of one, verified; nil: they are not on this machine
+}

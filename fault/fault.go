@@ -37,6 +37,8 @@ const (
 	PollBlind         Mutant = "poll-blind"         // who waits hears only of what happens from then on
 	SpellingsApart    Mutant = "spellings-apart"    // two spellings of a portable name are two names
 	UnverifiedShared  Mutant = "unverified-shared"  // what another account uploaded is believed unread
+	ProofUnchecked    Mutant = "proof-unchecked"    // whoever says that it has a chunk is believed
+	DeltaFast         Mutant = "delta-fast"         // deltas are made at a level that forgets most of its dictionary
 )
 
 // Bugs of lending files to the kernel.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
+	"github.com/dbfs/dbfs/recent"
 )
 
 // idleTransfer is how long a transfer may stand still, its answer included.
@@ -27,7 +29,22 @@ type Chunks struct {
 	grants    gather[NewObject, Upload]
 	registers gather[string, Registered]
 	locates   gather[dbfs.ChunkRef, Located]
+
+	speed  pace
+	nonces *recent.Map[nonceKey, string] // with which chunks can be proved that were asked for lately
+
+	deltas, saved atomic.Int64 // chunks that went as deltas, and the bytes of theirs that did not go
 }
+
+// A nonceKey is a chunk that the server lets this device prove.
+type nonceKey struct {
+	ns dbfs.NamespaceID
+	id dbfs.ChunkID
+}
+
+// Deltas returns how many chunks were sent as what differs from others, and how many bytes less
+// than they have.
+func (c *Chunks) Deltas() (chunks, saved int64) { return c.deltas.Load(), c.saved.Load() }
 
 var _ dbfs.ChunkStore = (*Chunks)(nil)
 
@@ -40,7 +57,7 @@ func NewChunks(client *Client, far http.RoundTripper) *Chunks {
 		t.DisableCompression = true
 		far = t
 	}
-	c := &Chunks{client: client}
+	c := &Chunks{client: client, nonces: recent.New[nonceKey, string](MaxCheck)}
 	c.transfers = transfers{base: client.base, near: client.http.Transport, far: far, idle: idleTransfer}
 	c.grants = gather[NewObject, Upload]{most: MaxBlobs, lanes: 2, call: c.grant}
 	c.registers = gather[string, Registered]{most: MaxBlobs, lanes: 2, call: c.register}
@@ -63,8 +80,16 @@ func (c *Chunks) Check(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.Chu
 		if err == nil {
 			err = answers("check", len(reply.Receipts), n)
 		}
+		if err == nil && len(reply.Prove) > 0 {
+			err = answers("check", len(reply.Prove), n)
+		}
 		if err != nil {
 			return nil, err
+		}
+		for i, prove := range reply.Prove {
+			if prove {
+				c.nonces.Keep(nonceKey{ns, refs[i].ID}, reply.Nonce)
+			}
 		}
 		receipts = append(receipts, reply.Receipts...)
 		refs = refs[n:]
@@ -72,20 +97,54 @@ func (c *Chunks) Check(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.Chu
 	return receipts, nil
 }
 
-// Put encodes a chunk, uploads it and has it registered.
+// Put encodes a chunk, uploads it and has it registered. One that the server has where this device does
+// not see it, and said so when it was asked, is not sent: it will do to prove that it is here.
 func (c *Chunks) Put(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, raw []byte) (dbfs.Receipt, error) {
-	if err := CheckChunk(ref); err != nil {
+	if err := checkPut(ctx, ref, raw); err != nil {
 		return "", err
 	}
-	if err := ref.Verify(raw); err != nil {
-		return "", err
-	}
-	if err := ctx.Err(); err != nil {
-		return "", context.Cause(ctx)
+	if receipt, err := c.proved(ctx, ns, ref, raw); receipt != "" || err != nil {
+		return receipt, err
 	}
 	buf := getBuffer(frameHeader + len(raw) + frameTrailer)
 	defer putBuffer(buf)
-	frame := AppendFrame(buf[:0], ref, raw)
+	return c.putFrame(ctx, ns, ref, AppendFrame(buf[:0], ref, raw))
+}
+
+func checkPut(ctx context.Context, ref dbfs.ChunkRef, raw []byte) error {
+	if err := CheckChunk(ref); err != nil {
+		return err
+	}
+	if err := ref.Verify(raw); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// proved gets the receipt of a chunk that can be proved; "": it has to be uploaded.
+func (c *Chunks) proved(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, raw []byte) (dbfs.Receipt, error) {
+	key := nonceKey{ns, ref.ID}
+	nonce, _ := c.nonces.Get(key)
+	if nonce == "" {
+		return "", nil
+	}
+	c.nonces.Keep(key, "") // it is good once
+	var reply ReceiptReply
+	err := c.client.call(ctx, http.MethodPost, "/v1/blobs/prove", ProveRequest{ns, ref, nonce, Proof(nonce, raw)}, &reply)
+	if goesWhole(err) || errors.Is(err, dbfs.ErrForbidden) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("prove chunk %s: %w", ref.ID, err)
+	}
+	return reply.Receipt, nil
+}
+
+// putFrame uploads the frame of a chunk and has it registered.
+func (c *Chunks) putFrame(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, frame []byte) (dbfs.Receipt, error) {
 	ticket, err := c.upload(ctx, ns, ref, frame)
 	if err != nil {
 		return "", fmt.Errorf("put chunk %s: %w", ref.ID, err)
@@ -110,7 +169,11 @@ func (c *Chunks) upload(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.Chunk
 		if err != nil {
 			return "", err
 		}
+		begun := time.Now()
 		err = c.transfers.put(ctx, up.URL, up.Header, frame)
+		if err == nil {
+			c.speed.note(len(frame), time.Since(begun))
+		}
 		switch {
 		case err == nil:
 			return up.Ticket, nil

@@ -16,16 +16,17 @@ import (
 //	off size
 //	 0   4   "DCF1": frame, version 1
 //	 4   1   codec: 0 raw, 1 zstd, 2 zstd with a dictionary
-//	 5   1   nbase: 0..2
+//	 5   1   nbase: 0, with a dictionary 1..3
 //	 6   2   reserved (0)
 //	 8   4   raw_len: length of the chunk in bytes
 //	12   4   enc_len: length of the payload in bytes, at most raw_len
 //	16  32   sha256(chunk)
-//	48  32*nbase   hashes of the dictionary's chunks
+//	48  32*nbase   hashes of the chunks that the dictionary is made of (delta.go)
 //	..  enc_len    payload
 //	..   4   crc32c of everything above
 //
-// This version writes codecs 0 and 1 and refuses to read others.
+// Only codecs 0 and 1 are stored. One with a dictionary, a delta, travels from a client to the
+// server, which stores the chunk whole.
 const (
 	frameMagic   = "DCF1"
 	frameHeader  = 48
@@ -38,7 +39,7 @@ const (
 const (
 	codecRaw  = 0
 	codecZstd = 1
-	codecDict = 2 // drawn above; not yet read or written
+	codecDict = 2
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -54,12 +55,21 @@ func AppendFrame(dst []byte, ref dbfs.ChunkRef, raw []byte) []byte {
 	} else {
 		dst = append(dst, raw...)
 	}
+	return sealFrame(dst, start, codec, ref, nil)
+}
+
+// sealFrame fills in the header of the frame that begins in dst at start and has got its payload,
+// and appends the checksum.
+func sealFrame(dst []byte, start int, codec byte, ref dbfs.ChunkRef, bases []dbfs.ChunkID) []byte {
 	h := dst[start:]
 	copy(h, frameMagic)
-	h[4] = codec
-	binary.LittleEndian.PutUint32(h[8:], uint32(len(raw)))
-	binary.LittleEndian.PutUint32(h[12:], uint32(len(h)-frameHeader))
+	h[4], h[5] = codec, byte(len(bases))
+	binary.LittleEndian.PutUint32(h[8:], uint32(ref.Len))
+	binary.LittleEndian.PutUint32(h[12:], uint32(len(h)-frameHeader-32*len(bases)))
 	copy(h[16:], ref.ID[:])
+	for i, id := range bases {
+		copy(h[frameHeader+32*i:], id[:])
+	}
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(h, castagnoli))
 }
 
@@ -70,6 +80,9 @@ func DecodeFrame(ref dbfs.ChunkRef, b []byte) ([]byte, error) {
 	f, err := parseFrame(b)
 	if err != nil {
 		return nil, err
+	}
+	if f.codec == codecDict {
+		return nil, fmt.Errorf("%w: the frame of a delta is none of a chunk", dbfs.ErrCorrupt)
 	}
 	if f.ref != ref {
 		return nil, fmt.Errorf("%w: frame of chunk %s (%d bytes), want %s (%d bytes)", dbfs.ErrCorrupt, f.ref.ID, f.ref.Len, ref.ID, ref.Len)
@@ -88,6 +101,7 @@ func DecodeFrame(ref dbfs.ChunkRef, b []byte) ([]byte, error) {
 type frame struct {
 	codec   byte
 	ref     dbfs.ChunkRef
+	bases   []dbfs.ChunkID // of a delta
 	payload []byte
 }
 
@@ -106,10 +120,17 @@ func parseFrame(b []byte) (frame, error) {
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[len(body):]) {
 		return frame{}, fmt.Errorf("%w: frame fails its checksum", dbfs.ErrCorrupt)
 	}
-	if b[4] >= codecDict || b[5] != 0 || b[6] != 0 || b[7] != 0 {
-		return frame{}, fmt.Errorf("%w: frame with codec %d and %d bases", dbfs.ErrVersion, b[4], b[5])
+	codec, nbase := b[4], int(b[5])
+	if codec > codecDict || nbase > maxBases || (codec == codecDict) != (nbase > 0) || b[6] != 0 || b[7] != 0 {
+		return frame{}, fmt.Errorf("%w: frame with codec %d and %d bases", dbfs.ErrVersion, codec, nbase)
 	}
-	f := frame{codec: b[4], payload: body[frameHeader:]}
+	if len(body) < frameHeader+32*nbase {
+		return frame{}, fmt.Errorf("%w: a frame of %d bytes with %d bases", dbfs.ErrCorrupt, len(b), nbase)
+	}
+	f := frame{codec: codec, payload: body[frameHeader+32*nbase:]}
+	for i := range nbase {
+		f.bases = append(f.bases, dbfs.ChunkID(body[frameHeader+32*i:]))
+	}
 	f.ref.ID = dbfs.ChunkID(b[16:48])
 	rawLen := binary.LittleEndian.Uint32(b[8:])
 	encLen := binary.LittleEndian.Uint32(b[12:])

@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 
@@ -28,9 +30,54 @@ type CheckRequest struct {
 	Chunks []dbfs.ChunkRef  `json:"chunks"`
 }
 
-// CheckReply has a receipt for each chunk asked for, empty where it has to be uploaded.
+// CheckReply has a receipt for each chunk asked for, empty where it has to be uploaded. Where Prove
+// says so, it will do to prove by the nonce, within minutes, that one has it.
 type CheckReply struct {
 	Receipts []dbfs.Receipt `json:"receipts"`
+	Prove    []bool         `json:"prove,omitempty"` // none: for none of them
+	Nonce    string         `json:"nonce,omitempty"`
+}
+
+// MinProof is the length in bytes from which on it is worth proving that one has a chunk.
+const MinProof = 64 << 10
+
+// Proof shows that somebody who was given a nonce has a chunk, and not only its hash: the
+// HMAC-SHA256 of the chunk's bytes, with the nonce for a key.
+func Proof(nonce string, raw []byte) []byte {
+	h := hmac.New(sha256.New, []byte(nonce))
+	h.Write(raw)
+	return h.Sum(nil)
+}
+
+// ProveRequest is POST /v1/blobs/prove, which is answered with a ReceiptReply.
+type ProveRequest struct {
+	NS    dbfs.NamespaceID `json:"ns"`
+	Chunk dbfs.ChunkRef    `json:"chunk"`
+	Nonce string           `json:"nonce"`
+	Proof []byte           `json:"proof"`
+}
+
+// DeltaRequest is POST /v1/blobs/delta, which is answered with a ReceiptReply: a chunk that is sent
+// by way of the server itself, because it is only what differs from others.
+type DeltaRequest struct {
+	NS    dbfs.NamespaceID `json:"ns"`
+	Delta []byte           `json:"delta"` // a frame
+}
+
+// SignatureRequest is POST /v1/blobs/signature: what are the blocks of a chunk?
+type SignatureRequest struct {
+	NS    dbfs.NamespaceID `json:"ns"`
+	Chunk dbfs.ChunkRef    `json:"chunk"`
+}
+
+// SignatureReply has the hashes of a chunk's blocks; see Signature.
+type SignatureReply struct {
+	Signature []byte `json:"signature"`
+}
+
+// ReceiptReply has the receipt for one chunk.
+type ReceiptReply struct {
+	Receipt dbfs.Receipt `json:"receipt"`
 }
 
 // GrantRequest is POST /v1/blobs/grant.

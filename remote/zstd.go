@@ -69,8 +69,10 @@ func saves(packed, raw int) bool { return packed*100 < raw*97 }
 
 // decompress fills dst, which is empty, up to its capacity, and fails with ErrCorrupt if
 // there is more or less.
-func decompress(dst, packed []byte) ([]byte, error) {
-	raw, err := decoder().DecodeAll(packed, dst)
+func decompress(dst, packed []byte) ([]byte, error) { return fill(decoder(), dst, packed) }
+
+func fill(dec *zstd.Decoder, dst, packed []byte) ([]byte, error) {
+	raw, err := dec.DecodeAll(packed, dst)
 	if err != nil {
 		return nil, fmt.Errorf("%w: frame: %v", dbfs.ErrCorrupt, err)
 	}

@@ -30,6 +30,7 @@ type serveFlags struct {
 	restored             bool
 	keep, collect        span
 	versions             int
+	dedup                string
 	logLevel             string
 }
 
@@ -65,6 +66,7 @@ func serveCommand(t *tool) *cobra.Command {
 	f.Var(&flags.keep, "keep", "for how long the versions that a file had are kept")
 	f.IntVar(&flags.versions, "keep-versions", flags.versions, "how many of them for each file, at most")
 	f.Var(&flags.collect, "collect", "how often garbage is collected; 0: only by dbfs admin gc")
+	f.StringVar(&flags.dedup, "dedup", "account", "where a chunk may be stored already, not to be sent again: in the same namespace, in others of the same account, or anywhere on the server, for who proves to have it")
 	f.BoolVar(&flags.restored, "restored", false, "the database in DIR was brought back from a backup; for one start")
 	f.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -74,8 +76,8 @@ func (flags serveFlags) options() host.Options {
 	// Where a flag says zero, the option's zero means something else.
 	return host.Options{
 		Blocks: flags.blocks, Collect: cmp.Or(time.Duration(flags.collect), -1),
-		Restored: flags.restored,
-		Keep:     cmp.Or(time.Duration(flags.keep), -1), Versions: cmp.Or(flags.versions, -1),
+		Restored: flags.restored, Dedup: flags.dedup, ReadBack: true,
+		Keep: cmp.Or(time.Duration(flags.keep), -1), Versions: cmp.Or(flags.versions, -1),
 	}
 }
 
@@ -92,6 +94,11 @@ func (t *tool) serveCmd(ctx context.Context, flags serveFlags) error {
 	log, err := newLog(t.errs, flags.logLevel)
 	if err != nil {
 		return err
+	}
+	switch flags.dedup {
+	case "namespace", "account", "server":
+	default:
+		return control.Errorf(control.ErrUsage, "dedup %q: namespace, account or server", flags.dedup)
 	}
 	// Before anything is opened: what is wrong with the flags should not look like a start.
 	ln, err := listen(flags)

@@ -32,24 +32,33 @@ var _ dbfs.ChunkStore = (*Session)(nil)
 // those into it that the account has in another namespace of the same owner. A chunk that
 // another member uploaded gets one when the server has found it good.
 func (se *Session) Check(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.ChunkRef) ([]dbfs.Receipt, error) {
+	receipts, _, err := se.checkAll(ctx, ns, refs)
+	return receipts, err
+}
+
+// checkAll also says for which chunks a proof will do.
+func (se *Session) checkAll(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.ChunkRef) ([]dbfs.Receipt, []bool, error) {
 	for _, ref := range refs {
 		if err := remote.CheckChunk(ref); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if err := se.blocks(ctx, ns, dbfs.RoleWrite); err != nil {
-		return nil, fmt.Errorf("check chunks: %w", err)
+		return nil, nil, fmt.Errorf("check chunks: %w", err)
 	}
 	near := &neighbours{se: se, ns: ns}
-	receipts := make([]dbfs.Receipt, len(refs))
+	receipts, prove := make([]dbfs.Receipt, len(refs)), make([]bool, len(refs))
 	err := se.s.each(ctx, len(refs), func(ctx context.Context, i int) (err error) {
 		receipts[i], err = se.check(ctx, ns, refs[i], near)
+		if err == nil && receipts[i] == "" {
+			prove[i], err = se.provable(ctx, ns, refs[i])
+		}
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("check chunks: %w", err)
+		return nil, nil, fmt.Errorf("check chunks: %w", err)
 	}
-	return receipts, nil
+	return receipts, prove, nil
 }
 
 func (se *Session) check(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, near *neighbours) (dbfs.Receipt, error) {
@@ -73,6 +82,9 @@ func (se *Session) check(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.Chun
 // what it uploaded itself, and what the server has read. What somebody else uploaded is read
 // now, once; if it is damaged, putting the chunk mends it.
 func (se *Session) trusts(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, row chunkRow) (bool, error) {
+	if row.State == chunkLive && row.Bad {
+		return false, nil
+	}
 	if row.Verified || row.By == se.account || row.State != chunkLive || fault.Bug(fault.UnverifiedShared) {
 		return true, nil
 	}
@@ -84,17 +96,7 @@ func (se *Session) trusts(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.Chu
 	if err != nil {
 		return false, err
 	}
-	_, err = changeRow(ctx, se.s, TableChunk, "chunk", chunkKey(ref.ID, ns), func(now *chunkRow) error {
-		if now.State != row.State || now.Object != row.Object {
-			return errStays // another one, of which nothing is known
-		}
-		now.Verified = true
-		return nil
-	})
-	if errors.Is(err, errStays) {
-		return false, nil
-	}
-	return err == nil, err
+	return se.s.judged(ctx, ns, ref.ID, row, true)
 }
 
 // receipt touches a chunk and gives a receipt for it; none if it is not live any more.
@@ -114,6 +116,11 @@ func (se *Session) Put(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkR
 	if err := ref.Verify(raw); err != nil {
 		return "", err
 	}
+	return se.putRead(ctx, ns, ref, raw)
+}
+
+// putRead stores a chunk whose bytes are its own.
+func (se *Session) putRead(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, raw []byte) (dbfs.Receipt, error) {
 	frame := remote.AppendFrame(nil, ref, raw)
 	object := remote.NewObject{Chunk: ref, Size: int64(len(frame)), SHA256: sha256.Sum256(frame)}
 	tickets, err := se.grant(ctx, ns, []remote.NewObject{object})
@@ -176,7 +183,11 @@ func (s *Server) read(ctx context.Context, ref dbfs.ChunkRef, row chunkRow) ([]b
 	if err != nil {
 		return nil, fmt.Errorf("%w: read object %s: %w", dbfs.ErrOffline, row.Object, err)
 	}
-	return remote.DecodeFrame(ref, frame)
+	raw, err := remote.DecodeFrame(ref, frame)
+	if errors.Is(err, dbfs.ErrVersion) {
+		return nil, fmt.Errorf("%w: %v", dbfs.ErrCorrupt, err) // what this server cannot read it cannot vouch for
+	}
+	return raw, err
 }
 
 // locate returns where chunks can be read from; the zero Located for one out of reach.
@@ -271,6 +282,9 @@ func (se *Session) register(ctx context.Context, t ticket) (dbfs.Receipt, error)
 		return "", err
 	}
 	fault.Here(fault.ChunkRegistered)
+	if row.toRead() {
+		s.verifier.uploaded(unread{ns: t.ns, id: ref.ID, device: se.device})
+	}
 	return s.receipt(ctx, t.ns, ref, row)
 }
 
@@ -306,7 +320,9 @@ func (s *Server) keeps(ctx context.Context, ref dbfs.ChunkRef, row *chunkRow, ob
 		s.opts.Log.Warn("chunk is damaged and was uploaded again", "chunk", ref.ID, "object", row.Object, "by", row.By, "err", err)
 		return false, nil
 	}
-	row.Verified = err == nil
+	if err == nil {
+		row.Verified, row.Bad = true, false
+	}
 	return err == nil, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/remote"
@@ -14,6 +15,12 @@ import (
 func (s *Server) blockRoutes(mux *http.ServeMux) {
 	const limit = remote.MaxCheck * 256 // bytes; no chunk takes more in a request
 	handle(s, mux, "POST /v1/blobs/check", limit, serveCheck)
+	handle(s, mux, "POST /v1/blobs/prove", smallBody, serveProve)
+	handle(s, mux, "POST /v1/blobs/delta", remote.MaxDelta*4/3+smallBody, serveDelta)
+	handle(s, mux, "POST /v1/blobs/signature", smallBody, func(se *Session, r *http.Request, req remote.SignatureRequest) (any, error) {
+		sig, err := se.signature(r.Context(), req.NS, req.Chunk)
+		return remote.SignatureReply{Signature: sig}, err
+	})
 	handle(s, mux, "POST /v1/blobs/grant", limit, serveGrant)
 	handle(s, mux, "POST /v1/blobs/register", limit, serveRegister)
 	handle(s, mux, "POST /v1/blobs/locate", limit, serveLocate)
@@ -26,8 +33,25 @@ func serveCheck(se *Session, r *http.Request, req remote.CheckRequest) (any, err
 	if err := atMost(len(req.Chunks), remote.MaxCheck); err != nil {
 		return nil, err
 	}
-	receipts, err := se.Check(r.Context(), req.NS, req.Chunks)
-	return remote.CheckReply{Receipts: receipts}, err
+	receipts, prove, err := se.checkAll(r.Context(), req.NS, req.Chunks)
+	if err != nil {
+		return nil, err
+	}
+	reply := remote.CheckReply{Receipts: receipts}
+	if i := slices.Index(prove, true); i >= 0 {
+		reply.Prove, reply.Nonce = prove, se.newNonce(req.NS)
+	}
+	return reply, nil
+}
+
+func serveProve(se *Session, r *http.Request, req remote.ProveRequest) (any, error) {
+	receipt, err := se.Prove(r.Context(), req.NS, req.Chunk, req.Nonce, req.Proof)
+	return remote.ReceiptReply{Receipt: receipt}, err
+}
+
+func serveDelta(se *Session, r *http.Request, req remote.DeltaRequest) (any, error) {
+	receipt, err := se.PutDelta(r.Context(), req.NS, req.Delta)
+	return remote.ReceiptReply{Receipt: receipt}, err
 }
 
 func serveGrant(se *Session, r *http.Request, req remote.GrantRequest) (any, error) {

@@ -26,6 +26,7 @@ type chunkRow struct {
 	State    chunkState     `json:"state"`
 	Touched  int64          `json:"touched"`            // seconds since 1970: no receipt is younger than this + touchEvery
 	Verified bool           `json:"verified,omitempty"` // the server has read and hashed it
+	Bad      bool           `json:"bad,omitempty"`      // the server has read it, and it is something else
 	By       dbfs.AccountID `json:"by"`                 // who uploaded it
 	Object   string         `json:"object"`             // name in the object store
 	Off      int64          `json:"off,omitempty"`      // of the frame in the object, bytes

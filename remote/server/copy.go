@@ -110,7 +110,7 @@ func (l *lender) bring(ctx context.Context, a loan) (bool, error) {
 	if errors.Is(err, dbfs.ErrNotExist) {
 		row, err = l.fromSource(ctx, a)
 	}
-	if err != nil || row.Raw != a.ref.Len {
+	if err != nil || row.Raw != a.ref.Len || row.Bad {
 		return false, noneIfGone(err)
 	}
 	if fault.Bug(fault.CopyUntouched) {

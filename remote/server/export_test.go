@@ -14,23 +14,35 @@ type ChunkRow struct {
 	State    string
 	Touched  int64
 	Verified bool
+	Bad      bool
 	Object   string
 }
 
 // GetChunkRow returns the row of a chunk in a namespace.
 func GetChunkRow(ctx context.Context, s *Server, ns dbfs.NamespaceID, id dbfs.ChunkID) (ChunkRow, error) {
 	row, err := s.chunk(ctx, ns, id)
-	return ChunkRow{string(row.State), row.Touched, row.Verified, row.Object}, err
+	return ChunkRow{string(row.State), row.Touched, row.Verified, row.Bad, row.Object}, err
 }
 
 // SetChunkRow changes the row of a chunk in a namespace.
 func SetChunkRow(ctx context.Context, s *Server, ns dbfs.NamespaceID, id dbfs.ChunkID, r ChunkRow) error {
 	_, err := changeRow(ctx, s, TableChunk, "chunk", chunkKey(id, ns), func(row *chunkRow) error {
-		row.State, row.Touched, row.Verified, row.Object = chunkState(r.State), r.Touched, r.Verified, r.Object
+		row.State, row.Touched, row.Verified, row.Bad, row.Object = chunkState(r.State), r.Touched, r.Verified, r.Bad, r.Object
 		return nil
 	})
 	return err
 }
+
+// Unread has a server look for all that it has not read back.
+func Unread(s *Server) { s.verifier.walkAgain() }
+
+// CheckAll is Check that also says what can be proved.
+func CheckAll(ctx context.Context, se *Session, ns dbfs.NamespaceID, refs []dbfs.ChunkRef) ([]dbfs.Receipt, []bool, error) {
+	return se.checkAll(ctx, ns, refs)
+}
+
+// NewNonce returns a nonce for proofs.
+func NewNonce(se *Session, ns dbfs.NamespaceID) string { return se.newNonce(ns) }
 
 // An Uploading is an upload that was granted and not yet registered.
 type Uploading struct{ ticket ticket }

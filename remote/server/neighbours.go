@@ -24,13 +24,16 @@ type neighbours struct {
 
 // adopt makes a row for a chunk that a neighbour has, and returns it; dbfs.ErrNotExist.
 func (n *neighbours) adopt(ctx context.Context, id dbfs.ChunkID) (chunkRow, error) {
+	if n.se.s.opts.Dedup == DedupNamespace {
+		return chunkRow{}, fmt.Errorf("%w: chunk %s", dbfs.ErrNotExist, id)
+	}
 	type candidate struct {
 		ns  dbfs.NamespaceID
 		row chunkRow
 	}
 	var found []candidate
 	err := n.se.s.eachRowOf(ctx, id, func(ns dbfs.NamespaceID, row chunkRow) bool {
-		if ns != n.ns && row.State == chunkLive && (row.Verified || row.By == n.se.account || fault.Bug(fault.UnverifiedShared)) {
+		if ns != n.ns && row.State == chunkLive && !row.Bad && (row.Verified || row.By == n.se.account || fault.Bug(fault.UnverifiedShared)) {
 			found = append(found, candidate{ns, row})
 		}
 		return true

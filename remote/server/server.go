@@ -19,8 +19,11 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/fault"
+	"github.com/dbfs/dbfs/recent"
 )
 
 // Options tune a Server; the zero value is right for a small one.
@@ -40,6 +43,9 @@ type Options struct {
 	// of them broke; zero: 2000. It becomes the herd hint of polls.
 	AcceptBudget int
 
+	// Dedup is where a chunk may be stored already, to be had by naming it; "": DedupAccount.
+	Dedup Domain
+
 	Lanes int // rows and objects that one request works on at a time; 0: 32. With 1 no goroutine is started
 }
 
@@ -53,7 +59,13 @@ type Server struct {
 	opts     Options
 
 	collector *collector
+	verifier  *verifier
+	reading   *semaphore.Weighted // chunks in memory, beside those that requests carry
+	proofs    *recent.Map[proofKey, proofMark]
 }
+
+// readLanes is how many chunks the server has in memory at once for work of its own.
+const readLanes = 4
 
 // New returns a server over a store and an object store, which stay the caller's to
 // close. With nil objects it serves metadata only.
@@ -74,6 +86,9 @@ func New(store Store, objects Objects, opts Options) (*Server, error) {
 		opts.AcceptBudget = 2000
 	}
 	opts.Keep = opts.Keep.orUsual()
+	if _, err := ParseDomain(string(opts.Dedup)); err != nil {
+		return nil, err
+	}
 	if opts.Lanes == 0 {
 		opts.Lanes = blockLanes
 	}
@@ -81,7 +96,13 @@ func New(store Store, objects Objects, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{store: store, objects: objects, receipts: receipts, hub: newHub(), opts: opts, collector: &collector{wanted: make(chan bool, 1)}}, nil
+	return &Server{
+		store: store, objects: objects, receipts: receipts, hub: newHub(), opts: opts,
+		collector: &collector{wanted: make(chan bool, 1)},
+		verifier:  &verifier{wake: make(chan struct{}, 1)},
+		reading:   semaphore.NewWeighted(readLanes),
+		proofs:    recent.New[proofKey, proofMark](proofsKept),
+	}, nil
 }
 
 // Drain answers every parked poll, now and from now on, and asks the clients to come back

@@ -54,6 +54,12 @@ type person struct {
 // newWorld starts a server; nil objects stand for a store in a directory.
 func newWorld(t *testing.T, objects server.Objects) *world {
 	t.Helper()
+	return newWorldWith(t, objects, server.Options{})
+}
+
+// newWorldWith is newWorld with options. Clock and log are the world's.
+func newWorldWith(t *testing.T, objects server.Objects, opts server.Options) *world {
+	t.Helper()
 	if objects == nil {
 		d, err := dir.Open(t.TempDir())
 		if err != nil {
@@ -64,7 +70,8 @@ func newWorld(t *testing.T, objects server.Objects) *world {
 	}
 	w := &world{clock: &clock{at: time.Now()}, store: newStore(t), objects: objects}
 	var err error
-	w.srv, err = server.New(w.store, objects, server.Options{Now: w.clock.now, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	opts.Now, opts.Log = w.clock.now, slog.New(slog.NewTextHandler(io.Discard, nil))
+	w.srv, err = server.New(w.store, objects, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,8 @@ type Options struct {
 	Keep     time.Duration // of the contents that files had; 0: 30 days, less: none
 	Versions int           // of them for each file; 0: 100, less: none
 	Restored bool          // the database was brought back from a copy: see server.Server.Restored
+	Dedup    string        // namespace, account or server; "": account. See server.Domain
+	ReadBack bool          // what is uploaded is read back: there are others than who uploads it
 	Collect  time.Duration // how often garbage is collected; 0: daily, less: only when asked to
 }
 
@@ -73,7 +75,7 @@ func Open(ctx context.Context, data string, opts Options, log *slog.Logger) (*Se
 	}
 	ls := &Server{store: store, swept: make(chan struct{})}
 	ls.objects, _ = objects.(closer)
-	if ls.Server, err = server.New(store, objects, server.Options{Log: log, Keep: server.Retention{Contents: opts.Keep, Versions: opts.Versions}}); err == nil {
+	if ls.Server, err = server.New(store, objects, server.Options{Log: log, Dedup: server.Domain(opts.Dedup), Keep: server.Retention{Contents: opts.Keep, Versions: opts.Versions}}); err == nil {
 		ls.Token, _, err = ls.Bootstrap(ctx)
 	}
 	if err == nil && opts.Restored {
@@ -89,6 +91,9 @@ func Open(ctx context.Context, data string, opts Options, log *slog.Logger) (*Se
 		defer close(ls.swept)
 		var chores sync.WaitGroup
 		chores.Go(func() { ls.sweep(sweeps, log) })
+		if opts.ReadBack {
+			chores.Go(func() { ls.RunVerifier(sweeps) })
+		}
 		chores.Go(func() { ls.RunCollections(sweeps, collectEvery(opts.Collect)) })
 		chores.Wait()
 	}()

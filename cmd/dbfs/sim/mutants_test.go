@@ -68,6 +68,8 @@ func TestMutantsElsewhere(t *testing.T) {
 		pattern string
 	}{
 		{fault.UnverifiedShared, "remote/server", "^TestWhatAnotherUploadedIsVerified$"},
+		{fault.ProofUnchecked, "remote/server", "^TestProofs$"},
+		{fault.DeltaFast, "remote", "^TestDeltaSizes$"},
 	} {
 		t.Run(string(m.bug), func(t *testing.T) {
 			for _, on := range []bool{false, true} {
