@@ -91,10 +91,14 @@ func (b *body) load() error {
 	}
 	b.counted = b.cleanBytes()
 	b.loaded = true
-	if b.touched.any() {
-		return b.discard()
+	if !b.touched.any() {
+		return nil
 	}
-	return nil
+	promised, err := b.promisedChunks()
+	if err != nil {
+		return err
+	}
+	return b.discard(promised)
 }
 
 func (b *body) loadFrom(h *home) (found bool, err error) {
@@ -497,11 +501,18 @@ func (b *body) wanted(i int, id dbfs.ChunkID) bool {
 	return false
 }
 
-// discard throws away what a draft wrote and did not seal.
-func (b *body) discard() error {
+// discard throws away what a draft wrote and did not seal, but for chunks that were promised.
+func (b *body) discard(promised bitmap) error {
 	var gone []int
-	b.touched.each(func(i int) { gone = append(gone, i) })
-	if err := b.own(func(i int) bool { return !b.touched.has(i) }); err != nil {
+	b.touched.each(func(i int) {
+		if !promised.has(i) {
+			gone = append(gone, i)
+		}
+	})
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := b.own(func(i int) bool { return !b.touched.has(i) || promised.has(i) }); err != nil {
 		return err
 	}
 	for _, i := range gone {
@@ -516,6 +527,9 @@ func (b *body) discard() error {
 		if err := punch(b.f, int64(i)*dbfs.ChunkSize, dbfs.ChunkSize); err != nil {
 			return err
 		}
+	}
+	if b.touched.any() {
+		return nil // it is as long as it was promised to be
 	}
 	return diskError(b.f.Truncate(b.content.Size))
 }
@@ -538,7 +552,7 @@ func (b *body) leaveKept() error {
 // settle sends a body that nobody writes and of which nothing is unsent to the clean
 // home; or away, if its node is gone or it holds nothing.
 func (b *body) settle() error {
-	if b.home == nil || b.draft != nil || b.unsent.any() {
+	if b.home == nil || b.draft != nil || b.unsent.any() || b.touched.any() {
 		return nil
 	}
 	if b.forgotten && len(b.handles) == 0 || !b.present.any() {

@@ -20,6 +20,8 @@ import (
 //	total    u64 bytes, u8 closed in order
 //	mark     u64 session, u64 seal
 //	lru      u64 bytes
+//	promise  file it is for, u64 size, u64 time, u16 n, n bytes of name, chunks touched: u16 n, n words;
+//	         then nothing (not sealed), or content before and content, each as above
 //
 // Session is a random number of the process that wrote the record: what it has checked is
 // trusted by itself only.
@@ -54,11 +56,15 @@ func badRecord(what string) error {
 }
 
 func encodeContent(c dbfs.Content) []byte {
-	b := binary.BigEndian.AppendUint64(newRecord(8+32*len(c.Chunks)), uint64(c.Size))
+	return seal(appendContent(newRecord(8+32*len(c.Chunks)), c))
+}
+
+func appendContent(b []byte, c dbfs.Content) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(c.Size))
 	for _, id := range c.Chunks {
 		b = append(b, id[:]...)
 	}
-	return seal(b)
+	return b
 }
 
 func decodeContent(b []byte) (dbfs.Content, error) {
@@ -66,17 +72,47 @@ func decodeContent(b []byte) (dbfs.Content, error) {
 	if err != nil {
 		return dbfs.Content{}, err
 	}
-	if len(b) < 8 || len(b)%32 != 8 || len(b)/32 > dbfs.MaxChunks {
-		return dbfs.Content{}, badRecord("content")
+	c, rest, err := cutContent("content", b)
+	if err == nil && len(rest) > 0 {
+		err = badRecord("content")
 	}
-	c := dbfs.Content{Size: int64(binary.BigEndian.Uint64(b)), Chunks: make([]dbfs.ChunkID, len(b)/32)}
+	return c, err
+}
+
+// cutContent reads what appendContent wrote, of a record of that name, and returns what is after it.
+func cutContent(what string, b []byte) (c dbfs.Content, rest []byte, err error) {
+	if len(b) < 8 {
+		return c, nil, badRecord(what)
+	}
+	c.Size, b = int64(binary.BigEndian.Uint64(b)), b[8:]
+	if c.Size < 0 || c.Size > dbfs.MaxFileSize || len(b) < 32*dbfs.NumChunks(c.Size) {
+		return dbfs.Content{}, nil, badRecord(what)
+	}
+	c.Chunks = make([]dbfs.ChunkID, dbfs.NumChunks(c.Size))
 	for i := range c.Chunks {
-		c.Chunks[i] = dbfs.ChunkID(b[8+32*i:][:32])
+		c.Chunks[i], b = dbfs.ChunkID(b[:32]), b[32:]
 	}
 	if c.Check() != nil {
-		return dbfs.Content{}, badRecord("content")
+		return dbfs.Content{}, nil, badRecord(what)
 	}
-	return c, nil
+	return c, b, nil
+}
+
+// cutBitmap reads what bitmap.append wrote, of a record of that name, and returns what is after it.
+func cutBitmap(what string, b []byte) (m bitmap, rest []byte, err error) {
+	if len(b) < 2 {
+		return nil, nil, badRecord(what)
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	b = b[2:]
+	if n > dbfs.MaxChunks/64 || len(b) < 8*n {
+		return nil, nil, badRecord(what)
+	}
+	for range n {
+		m = append(m, binary.BigEndian.Uint64(b))
+		b = b[8:]
+	}
+	return m, b, nil
 }
 
 // parts say what is known of each chunk of a body.
@@ -131,17 +167,8 @@ func decodeParts(b []byte, session uint64) (parts, error) {
 	p.forgotten = b[12]&1 != 0
 	b = b[13:]
 	for _, m := range p.maps() {
-		if len(b) < 2 {
-			return p, badRecord("parts")
-		}
-		n := int(binary.BigEndian.Uint16(b))
-		b = b[2:]
-		if n > dbfs.MaxChunks/64 || len(b) < 8*n {
-			return p, badRecord("parts")
-		}
-		for range n {
-			*m = append(*m, binary.BigEndian.Uint64(b))
-			b = b[8:]
+		if *m, b, err = cutBitmap("parts", b); err != nil {
+			return p, err
 		}
 	}
 	if len(b) != 0 {

@@ -21,14 +21,16 @@ type largeDraft struct {
 
 	hashing sync.WaitGroup // background hashing of its chunks
 
-	size   int64
-	chunks map[int]*fresh // the touched ones that are within size, or being written to
+	size     int64
+	chunks   map[int]*fresh // the touched ones that are within size, or being written to
+	promised *Promise       // nil: nothing is that has not been recorded
 }
 
 // fresh is what is known of a touched chunk while it changes.
 type fresh struct {
 	gen     uint64 // counts changes
 	writers int    // writes going on
+	begun   bool   // one of them has ended
 	written int    // bytes since it was last hashed
 	charged int64  // bytes counted as unsent
 	hashed  bool   // id names the bytes as of idGen
@@ -92,9 +94,9 @@ func (l *largeDraft) end() error {
 	for i := range l.chunks {
 		l.drop(i)
 	}
-	var err error
+	err := l.breakPromise()
 	if l.b.touched.any() {
-		err = l.b.discard()
+		err = errors.Join(err, l.b.discard(nil))
 	}
 	l.b.draft = nil
 	err = errors.Join(err, l.b.settle())
@@ -242,6 +244,7 @@ func (l *largeDraft) wrote(i int, off int64, n int) {
 	f := l.chunk(i)
 	f.gen++
 	f.writers--
+	f.begun = f.begun || n > 0
 	f.written += n
 	if f.written >= dbfs.ChunkSize && f.writers == 0 {
 		f.written = 0
@@ -510,17 +513,29 @@ func (l *largeDraft) seal() (dbfs.Content, []dbfs.ChunkRef, error) {
 	fault.Here(fault.SealHashed)
 	name := l.c.state.bodyFile(l.b.file)
 	l.c.mustSync(name, filepath.Dir(name))
+	promise, err := l.keepPromise(content, chunks)
+	if err != nil {
+		return content, nil, err
+	}
 	was, old := l.b.parts.clone(), l.b.content
 	err = l.c.pins.enter(chunks, func(chunks []sealed) ([]change, error) {
 		l.b.become(content, chunks)
-		return []change{
+		changes := []change{
 			set(contentKey(l.b.file), encodeContent(content)),
 			set(partsKey(l.b.file), l.b.parts.encode(l.c.session)),
-		}, nil
+		}
+		if promise != nil {
+			changes = append(changes, set(promiseKey(l.b.file), promise.encode()))
+		}
+		return changes, nil
 	})
 	if err != nil {
 		l.b.parts, l.b.content = was, old
 		return content, nil, err
+	}
+	if promise != nil {
+		l.promised = promise
+		l.c.pins.owe()
 	}
 	for i := range l.chunks {
 		l.drop(i)

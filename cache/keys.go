@@ -21,6 +21,7 @@ import (
 //	cache  cn<chunk><file>          nothing; the version of that file that is kept has the chunk
 //	state  cu<chunk>                an unsent chunk: its length, and who holds it
 //	state  cw                       the last seal that a Sync has made durable
+//	state  cd<file>                 what an fsync has promised of a draft: promise.go
 //
 // And the files, hh being two hexadecimal digits of the name:
 //
@@ -40,7 +41,8 @@ import (
 //	write: 1 body to state        clean bytes in state: Recover moves them back
 //	       2 set aside, cu        the chunk twice
 //	       3 touched in cp        the chunk is not there: fetched again when wanted
-//	       4 write the bytes      as above: what is touched and not sealed is discarded
+//	       4 write the bytes      as above: what is touched and not sealed is discarded, unless
+//	                              it is promised
 //	seal:  1 cu, cb, cp at once   unsent but in no edit: Recover makes it clean
 //	aside: 1 write, rename        garbage file: the sweep finds it
 //	       2 cu names the copy    –

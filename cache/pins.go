@@ -22,6 +22,7 @@ type pins struct {
 	holds    map[dbfs.ChunkID]int // how many drafts hold it
 	seals    uint64               // the last one given a number
 	safe     uint64               // seals up to this one survive loss of power
+	owed     uint64               // of seals up to this one, some have promised bytes in them
 	begun    bool                 // a Sync of this session is through, so that what earlier ones sealed is safe
 	marked   uint64               // the seal that the book's mark says
 	unmarked bool                 // it should say safe
@@ -150,7 +151,7 @@ func (p *pins) setAside(b *body, i int, ref dbfs.ChunkRef) error {
 	fault.Here(fault.AsideCopied)
 	u.loose = true
 	u.at = spot{}
-	safe := u.session != p.c.session || u.seal <= p.safe
+	safe := u.session != p.c.session || u.seal <= max(p.safe, p.owed)
 	if !safe { // a Sync that is under way does not know of the copy
 		p.seals++
 		u.seal = p.seals
@@ -172,6 +173,13 @@ func (p *pins) setAside(b *body, i int, ref dbfs.ChunkRef) error {
 		}
 	}
 	return p.c.state.kv.Sync()
+}
+
+// owe says that the seals so far have bytes in them that survive loss of power once the book does.
+func (p *pins) owe() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed = p.seals
 }
 
 func (p *pins) lastSeal() uint64 {

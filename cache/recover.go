@@ -10,8 +10,8 @@ import (
 )
 
 // Recover comes after Open, before anything else. Chunks that were unsent when the last
-// process ended, and that needed does not claim, become clean; drafts that were not
-// sealed are discarded. It looks at what is unsent only, and may be cut short and
+// process ended, and that needed does not claim, become clean; drafts that were neither
+// sealed nor promised are discarded: what Promises returns is next. It looks at what is unsent only, and may be cut short and
 // repeated. The function is kept and asked again by Unpin and when drafts close: it says
 // whether a pending edit names a chunk, from several goroutines.
 func (c *Cache) Recover(needed func(dbfs.ChunkID) bool) error {
@@ -19,12 +19,16 @@ func (c *Cache) Recover(needed func(dbfs.ChunkID) bool) error {
 	c.pins.needed = needed
 	c.pins.mu.Unlock()
 
+	promised, err := c.promisedVersions()
+	if err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
 	var gone []dbfs.ChunkRef
 	total := int64(0)
-	err := c.pins.each(func(id dbfs.ChunkID, u unsent) {
+	err = c.pins.each(func(id dbfs.ChunkID, u unsent) {
 		total += int64(u.n)
 		c.mustSyncUnsent(id, u) // whoever wrote it may not have lived to
-		if !needed(id) {
+		if !needed(id) && !promised[id] {
 			gone = append(gone, dbfs.ChunkRef{ID: id, Len: u.n})
 		}
 	})
@@ -39,6 +43,21 @@ func (c *Cache) Recover(needed func(dbfs.ChunkID) bool) error {
 		return fmt.Errorf("recover: %w", err)
 	}
 	return nil
+}
+
+// promisedVersions returns the chunks of versions that were sealed and promised, and are not recorded yet.
+func (c *Cache) promisedVersions() (map[dbfs.ChunkID]bool, error) {
+	promises, err := c.Promises()
+	chunks := make(map[dbfs.ChunkID]bool)
+	for _, p := range promises {
+		if p.Sealed == nil {
+			continue
+		}
+		for _, id := range p.Sealed.Chunks {
+			chunks[id] = true
+		}
+	}
+	return chunks, err
 }
 
 // mustSyncUnsent says that the file in which an unsent chunk lies is for the next Sync.

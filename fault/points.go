@@ -23,6 +23,8 @@ const (
 	DraftWritten Point = "cache.draft-written"
 	// c1: what a write is about to destroy has been copied aside; the book does not say so yet.
 	AsideCopied Point = "cache.aside-copied"
+	// c1: a large draft's bytes are on the disk, for an fsync; nothing says that they are promised.
+	PromiseSynced Point = "cache.promise-synced"
 	// c1: the chunks of a large draft have their names; none is in the book.
 	SealHashed Point = "cache.seal-hashed"
 	// c1: the chunks of a draft are in the book as unsent; no edit names them.
@@ -116,7 +118,7 @@ const (
 
 // Points is all of them, in the order above.
 var Points = []Point{
-	DraftWritten, AsideCopied, SealHashed, SealEntered, LentCutOut, SealedUnrecorded,
+	DraftWritten, AsideCopied, PromiseSynced, SealHashed, SealEntered, LentCutOut, SealedUnrecorded,
 	EditRecorded, EditSynced,
 	CopiedNotDeleted, CarriedOn, UpdateLogged, LayerPoured,
 	UploadBegins, PutUnregistered, ReceiptLost,

@@ -216,8 +216,9 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 	}
 	now := n.ID
 	err = fs.move(sp, n, over, func(f *file) (err error) {
-		if now, err = sp.journal.Move(n.ID, to.ID, newName, noReplace); err == nil && f != nil && f.id == n.ID {
+		if now, err = sp.journal.Move(n.ID, to.ID, newName, noReplace); err == nil && f != nil && f.id == n.ID && now != n.ID {
 			f.id = now
+			f.wasMisled()
 		}
 		return err
 	})

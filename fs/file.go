@@ -51,6 +51,7 @@ type file struct {
 	mappers  int           // handles through which a file that is lent may be mapped for writing
 	watched  bool          // somebody looks whether it still is
 	asOf     time.Time     // of the file that is lent, when mtime was set; see stored
+	wear     wear          // since it was last offered to be sent
 }
 
 // node returns the file as its handles see it.
@@ -107,8 +108,11 @@ func (f *file) key() cache.File {
 	if f.stand != (cache.File{}) {
 		return f.stand
 	}
-	return cache.File{NS: f.space.ns, Node: f.id}
+	return f.nodeFile()
 }
+
+// nodeFile names the node that the file is. Called with mu held.
+func (f *file) nodeFile() cache.File { return cache.File{NS: f.space.ns, Node: f.id} }
 
 // readAt reads what the handles see. It may wait for the network, and then only keeps the
 // first write to the file waiting.
@@ -201,7 +205,7 @@ func (f *file) writeAt(ctx context.Context, p []byte, off int64) (int, error) {
 	}
 	n, err := draft.WriteAt(ctx, p, off)
 	if n > 0 {
-		f.setMTime(f.fs.cfg.Clock().UnixNano())
+		f.wasWritten()
 	}
 	return n, err
 }
@@ -214,11 +218,26 @@ func (f *file) truncate(ctx context.Context, size int64) error {
 	if err != nil {
 		return err
 	}
-	if err := draft.Truncate(ctx, size); err != nil {
+	if err := f.truncateDraft(ctx, draft, size); err != nil {
 		return err
 	}
-	f.setMTime(f.fs.cfg.Clock().UnixNano())
+	f.wasWritten()
 	return nil
+}
+
+// truncateDraft seals first what is promised of the bytes that go: a crash brings them back or not, but
+// nothing between.
+func (f *file) truncateDraft(ctx context.Context, draft *cache.Draft, size int64) error {
+	if size < draft.Size() {
+		f.sealing.Lock()
+		defer f.sealing.Unlock()
+		if draft.Promised() {
+			if err := f.sealLocked(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return draft.Truncate(ctx, size)
 }
 
 // zero makes a range zeros, as far as the file reaches.
@@ -230,7 +249,7 @@ func (f *file) zero(ctx context.Context, off, n int64) error {
 	if err := draft.Zero(ctx, off, n); err != nil {
 		return err
 	}
-	f.setMTime(f.fs.cfg.Clock().UnixNano())
+	f.wasWritten()
 	return nil
 }
 
@@ -262,10 +281,25 @@ func (f *file) writable() (*cache.Draft, error) {
 	return f.draft, err
 }
 
+// wasWritten notes that the draft was changed, just now.
+func (f *file) wasWritten() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.wear.written.IsZero() {
+		f.fs.watchOver(f)
+	}
+	f.wear.written = time.Now()
+	f.setMTimeLocked(f.fs.cfg.Clock().UnixNano())
+}
+
 // setMTime gives the draft, if there is one, its modification time.
 func (f *file) setMTime(t int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.setMTimeLocked(t)
+}
+
+func (f *file) setMTimeLocked(t int64) {
 	f.mtime = t
 	f.noteStored()
 	if f.own != nil {
@@ -292,12 +326,24 @@ func (f *file) setOwnAttr(mask dbfs.AttrMask, attr dbfs.Attr) {
 func (f *file) seal(ctx context.Context) error {
 	f.sealing.Lock()
 	defer f.sealing.Unlock()
+	return f.sealLocked(ctx)
+}
+
+// sealLocked is seal, with sealing held.
+func (f *file) sealLocked(ctx context.Context) error {
 	f.mu.RLock()
 	draft, deleted, unrecorded := f.draft, f.deleted, f.sealed != nil
 	f.mu.RUnlock()
 	if draft == nil || deleted {
 		return nil
 	}
+	if err := f.sealDraft(ctx, draft, unrecorded); err != nil {
+		return err
+	}
+	return draft.Recorded()
+}
+
+func (f *file) sealDraft(ctx context.Context, draft *cache.Draft, unrecorded bool) error {
 	if unrecorded { // or its chunks, which nobody else names, would be let go
 		news, err := f.record()
 		f.fs.changes.add(f.at().ns, news)
@@ -368,6 +414,7 @@ func (f *file) follow(to dbfs.Node) ([]journal.Change, error) {
 		j.Release(from)
 	}
 	f.id = to.ID
+	f.wasMisled()
 	if to.Ino != f.ino && f.fs.openFile(to.Ino) != nil { // somebody was faster, and has the name
 		to.Deleted = true
 		f.own = &to
@@ -442,18 +489,40 @@ func (f *file) notePages() {
 
 // sync makes what has been written survive a loss of power.
 func (f *file) sync(ctx context.Context) error {
-	if err := f.seal(ctx); err != nil {
+	promised, err := f.promise()
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", f.id, err)
+	}
+	if !promised {
+		if err := f.sealForSync(ctx); err != nil {
+			return err
+		}
+	}
+	return f.at().journal.Sync()
+}
+
+// sealForSync seals what a program says to be as it should be. It is sent when the file has been quiet, or
+// is closed.
+func (f *file) sealForSync(ctx context.Context) error {
+	f.sealing.Lock()
+	defer f.sealing.Unlock()
+	f.mu.RLock()
+	draft, w, now := f.draft, f.wear, time.Now()
+	f.mu.RUnlock()
+	if err := f.sealLocked(ctx); err != nil {
 		return err
 	}
-	f.mu.RLock()
-	draft := f.draft
-	f.mu.RUnlock()
+	if w.sealsNext(now) {
+		f.offer(w)
+	} else {
+		f.wasSynced(now)
+	}
 	if draft != nil {
 		if err := draft.Sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", f.id, err)
 		}
 	}
-	return f.at().journal.Sync()
+	return nil
 }
 
 // detach cuts the file off from its name, which leads to another version or nowhere now. With
@@ -469,6 +538,11 @@ func (f *file) detachLocked(as dbfs.Node, deleted bool) {
 	as.Content = f.base
 	f.own = &as
 	f.deleted = f.deleted || deleted
+	if f.draft != nil && f.deleted {
+		f.draft.BreakPromise()
+	} else {
+		f.wasMisled()
+	}
 	if f.deleted && f.held { // the node may go on, with other bytes
 		f.held = false
 		f.space.journal.Release(f.id)

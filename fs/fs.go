@@ -77,6 +77,7 @@ type FS struct {
 	aliases            *aliases
 	pages              pages
 	lender             lender
+	sealer             sealer
 	inos               *recent.Map[uint64, inoPlace] // where inode numbers led lately; see nodeOf
 	done               chan struct{}                 // closed when the mount is gone
 	since              int64                         // nanoseconds: when New was called

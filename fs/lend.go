@@ -212,6 +212,7 @@ func (fs *FS) watch(f *file, draft *cache.Draft) {
 			if t := f.timeNow(); t != told { // also by somebody's fsync
 				fs.server.InodeNotify(f.ino, -1, 0)
 				told = t
+				f.wasStoredInto()
 			}
 			if draft.Dirty() && !fs.recordMapped(f) {
 				wait = min(2*wait, maxWatch)
@@ -257,6 +258,14 @@ func (f *file) stored() {
 	if t, err := f.draft.MTime(); err == nil && !t.Equal(f.asOf) {
 		f.mtime, f.asOf = t.UnixNano(), t
 	}
+}
+
+// wasStoredInto notes that somebody has changed a file that is lent, without saying so.
+func (f *file) wasStoredInto() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wear.written = time.Now()
+	f.fs.watchOver(f)
 }
 
 func (f *file) timeNow() int64 {

@@ -108,16 +108,16 @@ func TestUnrecordedChunksStayUnsent(t *testing.T) {
 	_, err = f.WriteAt(noise(1, dbfs.ChunkSize), 0)
 	d.must(err)
 	kv.full.Store(true)
-	if err := f.Sync(); err == nil {
-		t.Fatal("fsync on a full disk says that all is well")
+	if err := flush(f); err == nil {
+		t.Fatal("a close on a full disk says that all is well")
 	}
 	_, err = f.WriteAt(noise(2, dbfs.ChunkSize), dbfs.ChunkSize)
 	d.must(err)
-	if err := f.Sync(); err == nil {
-		t.Fatal("fsync on a full disk says that all is well")
+	if err := flush(f); err == nil {
+		t.Fatal("a close on a full disk says that all is well")
 	}
 	kv.full.Store(false)
-	d.must(f.Sync())
+	d.must(flush(f))
 	if got := d.cache.Stats().Unsent; got != 2*dbfs.ChunkSize {
 		t.Errorf("%d bytes are unsent, want all %d", got, 2*dbfs.ChunkSize)
 	}

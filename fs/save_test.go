@@ -115,7 +115,7 @@ func TestSaveOfAnOpenFile(t *testing.T) {
 		_, err = f.WriteString("and more")
 		d.must(err)
 		d.must(f.Chmod(0o600))
-		d.must(f.Sync())
+		d.must(flush(f))
 		want := strings.Repeat("b", size) + "and more"
 		d.wantRead("text", want)
 		if got := d.nodeAt("text"); got.Content.Size != int64(len(want)) || got.Attr.Mode != 0o600 {

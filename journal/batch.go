@@ -118,7 +118,7 @@ func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 		if len(b.edits) == dbfs.MaxBatchOps {
 			break
 		}
-		if e.op.Content != nil && j.open[e.op.Node] != nil || left.under(e) || j.leaves(e) || j.isHeld(e) || j.isAside(&e.op) || !ready(&e.op) {
+		if e.op.Content != nil && j.waits(e.op.Node) || left.under(e) || j.leaves(e) || j.isHeld(e) || j.isAside(&e.op) || !ready(&e.op) {
 			left.add(e)
 			continue
 		}

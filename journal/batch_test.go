@@ -187,3 +187,37 @@ func TestWriteAfterDelete(t *testing.T) {
 		t.Errorf("write to what was deleted elsewhere: %+v, %v; want it back", n, err)
 	}
 }
+
+// What somebody writes to is sent once it is offered, and what is recorded after that waits again.
+func TestOffer(t *testing.T) {
+	h := newHost(t)
+	d := newDevice(t, h, 0, h.namespace(t), 1)
+	d.settle()
+	d.put("f", 1)
+	d.settle()
+	f := d.at("f")
+	d.j.Hold(f.ID)
+	n, err := d.j.Write(f.ID, f.Content, bytesOf(2), 2)
+	check(t, err)
+	moved := d.j.Moved()
+	d.j.Offer(f.ID)
+	select {
+	case <-moved:
+	default:
+		t.Error("nobody is told of the offer")
+	}
+	if got := d.words(d.j.choose(always).Ops, nil); got != "write " {
+		t.Errorf("sent after the offer: %q", got)
+	}
+	_, err = d.j.Write(f.ID, n.Content, bytesOf(3), 3)
+	check(t, err)
+	if got := d.words(d.j.choose(always).Ops, nil); got != "" {
+		t.Errorf("sent of what was recorded after the offer: %q", got)
+	}
+	d.j.Offer(f.ID)
+	d.settle()
+	if got := d.at("f").Content.Size; got != 3 {
+		t.Errorf("the file has %d bytes", got)
+	}
+	d.j.Release(f.ID)
+}

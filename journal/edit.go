@@ -272,6 +272,9 @@ func (j *Journal) Write(id dbfs.NodeID, base, content dbfs.Content, mtime int64)
 		}
 		op := dbfs.Op{Type: dbfs.OpWrite, Node: id, Base: n.Revs, Content: &content, Attr: dbfs.Attr{MTime: mtime}, Time: ed.now}
 		at := id
+		if h := j.open[id]; h != nil && !content.Equal(n.Content) {
+			h.offered = false
+		}
 		switch last := ed.contentEdit(id); {
 		case n.Deleted || !base.Equal(n.Content) && !content.Equal(n.Content):
 			if !base.Equal(n.Content) {
@@ -636,6 +639,7 @@ func (ed *editor) leaveHold(id dbfs.NodeID) {
 type hold struct {
 	count   int
 	deleted bool // the user has deleted it since
+	offered bool // what is recorded may be sent all the same
 }
 
 // Hold keeps a node's content from being sent until Release, because somebody writes to it.
@@ -650,6 +654,23 @@ func (j *Journal) hold(id dbfs.NodeID) {
 		j.open[id] = new(hold)
 	}
 	j.open[id].count++
+}
+
+// Offer lets the content that is recorded of a node be sent though somebody writes to it, as nobody is in the
+// middle of something. What is recorded after that waits again.
+func (j *Journal) Offer(id dbfs.NodeID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if h := j.open[id]; h != nil && !h.offered {
+		h.offered = true
+		j.hasMoved()
+	}
+}
+
+// waits reports whether a node's content is not to be sent, because somebody writes to it.
+func (j *Journal) waits(id dbfs.NodeID) bool {
+	h := j.open[id]
+	return h != nil && !h.offered
 }
 
 // passHold makes the holds of one node those of another.

@@ -204,6 +204,7 @@ type State struct {
 	Pending int  // edits of it that the server has not taken
 	Sent    bool // one of them is on its way
 	Open    bool // somebody writes to it
+	Waits   bool // and therefore its content is not sent
 	Leaving bool // it moves to another namespace, and nothing of it is sent before it is there
 }
 
@@ -211,7 +212,7 @@ type State struct {
 func (j *Journal) StateOf(id dbfs.NodeID) State {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	st := State{Open: j.open[id] != nil, Leaving: j.pending.waits > 0 && j.isLeaving(id)}
+	st := State{Open: j.open[id] != nil, Waits: j.waits(id), Leaving: j.pending.waits > 0 && j.isLeaving(id)}
 	for _, e := range j.pending.byNode[id] {
 		st.Pending++
 		st.Sent = st.Sent || e.sent

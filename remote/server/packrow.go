@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/dbfs/dbfs"
@@ -32,13 +31,8 @@ type packedChunk struct {
 	Size int64        `json:"len"` // of the frame, bytes
 }
 
-// packName names the object of a pack, for ever: p/<hh>/<16 random digits>-<16 digits of the
-// SHA-256 of its bytes>, hh being the first byte of that.
-func packName(sum [32]byte, random uint64) string {
-	return fmt.Sprintf("p/%02x/%016x-%x", sum[0], random, sum[:8])
-}
-
-// isPack reports whether an object is a pack, by its name.
+// isPack reports whether an object is a pack, by its name, which is for ever: p/<hh>/<16 random digits>-<16
+// digits of the SHA-256 of its bytes>, hh being the first byte of that.
 func isPack(object string) bool { return strings.HasPrefix(object, "p/") }
 
 // pack returns the row of a pack; dbfs.ErrNotExist.

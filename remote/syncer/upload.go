@@ -82,7 +82,7 @@ func (sp *space) missing() []piece {
 		if op.Content == nil {
 			continue
 		}
-		if st := sp.journal.StateOf(op.Node); (st.Open || st.Leaving) && !st.Sent {
+		if st := sp.journal.StateOf(op.Node); (st.Waits || st.Leaving) && !st.Sent {
 			continue
 		}
 		if op.Src != nil && !sp.receipts.wants(op.Content) {

@@ -341,7 +341,10 @@ func (d *Daemon) recover() error {
 	if err := d.sync(); err != nil {
 		d.log.Error("what was found unsynced may not survive a loss of power", "err", err)
 	}
-	return d.cache.Recover(d.needs)
+	if err := d.cache.Recover(d.needs); err != nil {
+		return err
+	}
+	return d.keepPromises()
 }
 
 // sync makes all edits so far survive a loss of power.

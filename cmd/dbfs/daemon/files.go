@@ -87,7 +87,7 @@ func (d *Daemon) syncWord(sp *space, n dbfs.Node, st *control.FileStatus) {
 	switch {
 	case held:
 		st.Sync, st.Reason = control.Held, fmt.Sprintf("it waits for a decision: dbfs held show %d", hold)
-	case state.Open:
+	case state.Waits:
 		st.Sync, st.Reason = control.Pending, "a program has it open for writing"
 	case state.Sent:
 		st.Sync = control.Uploading

@@ -16,6 +16,7 @@ func (d *Daemon) Wait(ctx context.Context, req control.WaitRequest, progress fun
 	if _, _, err := d.find(req.Path); err != nil {
 		return nil, err
 	}
+	d.fs.SealSynced()
 	d.syncer.Kick()
 	w := newWaiter(d, req.Path)
 	for {
@@ -119,7 +120,7 @@ func (w *waiter) stranded() error {
 
 func (w *waiter) name(sp *space, op *dbfs.Op) string {
 	path, _ := w.d.drivePath(sp, op.Node)
-	if sp.journal.StateOf(op.Node).Open {
+	if sp.journal.StateOf(op.Node).Waits {
 		path += " (open in a program)"
 	}
 	if path == "" {

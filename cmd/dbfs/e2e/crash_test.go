@@ -35,6 +35,7 @@ type crash struct {
 var crashes = map[fault.Point]crash{
 	fault.DraftWritten:     {nth: 5},
 	fault.AsideCopied:      {},
+	fault.PromiseSynced:    {nth: 2},
 	fault.SealHashed:       {nth: 2},
 	fault.SealEntered:      {nth: 20},
 	fault.LentCutOut:       {before: (*ruin).lendBefore, reach: (*ruin).writeLent, after: (*ruin).lentKept},
@@ -86,6 +87,9 @@ var crashes = map[fault.Point]crash{
 // TestCrashPoints lets the program die at each of the points, on a real mount and a real disk.
 // Then it is started again, and whatever was promised is there, nothing is a mixture, and the
 // server and another device have the same in the end.
+//
+// One after the other: a process that is started while writers have files open closes its copies of them,
+// which seals what is half written.
 func TestCrashPoints(t *testing.T) {
 	for _, p := range fault.Points {
 		t.Run(string(p), func(t *testing.T) {

@@ -71,13 +71,16 @@ func (w *ruin) await(se remoteSession) remote.Collection {
 	}
 }
 
-// collect lets the server collect, in which it dies.
+// collect lets the server collect, in which it dies, be it before it has answered.
 func (w *ruin) collect() {
+	w.t.Helper()
 	w.srv.process.await(serving)
-	w.collecting()
+	se := w.srv.session()
+	_, err := se.StartCollection(within(w.t, patience), false)
 	select {
 	case <-w.srv.ended:
 	case <-time.After(10 * time.Second):
+		w.must(err)
 	}
 }
 

@@ -346,10 +346,25 @@ func parse(name string, b []byte) (uint64, error) {
 // mixture says of which versions the bytes are, as far as they are of one near v.
 func mixture(name string, b []byte, v uint64) string {
 	const step = 512
+	near := make(map[uint64][]byte)
+	for other := v + 8; other > 0 && other+16 > v; other-- {
+		near[other] = version(name, other, len(b))
+	}
+	whose := func(from, to int) string {
+		if len(bytes.Trim(b[from:to], "\x00")) == 0 {
+			return "zeros"
+		}
+		for other, whole := range near {
+			if bytes.Equal(b[from:to], whole[from:to]) {
+				return fmt.Sprintf("version %d", other)
+			}
+		}
+		return "neither"
+	}
 	var runs []string
 	was, from := "", 0
 	for off := versionHeader; off < len(b); off += step {
-		now := whose(name, b[off:min(off+step, len(b))], off, v)
+		now := whose(off, min(off+step, len(b)))
 		if now != was && was != "" {
 			runs = append(runs, fmt.Sprintf("%s from %d", was, from))
 		}
@@ -358,17 +373,4 @@ func mixture(name string, b []byte, v uint64) string {
 		}
 	}
 	return strings.Join(append(runs, fmt.Sprintf("%s from %d", was, from)), ", ")
-}
-
-// whose says of which version bytes at an offset are.
-func whose(name string, b []byte, off int, v uint64) string {
-	if len(bytes.Trim(b, "\x00")) == 0 {
-		return "zeros"
-	}
-	for other := v + 8; other > 0 && other+16 > v; other-- {
-		if bytes.Equal(b, version(name, other, off+len(b))[off:]) {
-			return fmt.Sprintf("version %d", other)
-		}
-	}
-	return "neither"
 }
