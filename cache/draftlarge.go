@@ -36,6 +36,7 @@ type fresh struct {
 	hashed  bool   // id names the bytes as of idGen
 	id      dbfs.ChunkID
 	idGen   uint64
+	shared  dbfs.ChunkRef // not zero: it is this one, of which the body has no bytes; see share.go
 }
 
 // takeOver begins a draft from the bytes of a version of the file.
@@ -152,18 +153,18 @@ func (l *largeDraft) readChunk(ctx context.Context, p []byte, i int, lo int64) e
 	for {
 		l.b.mu.RLock()
 		ref := l.ref(i)
-		touched := l.b.touched.has(i)
+		written := l.isWritten(i)
 		var err error
-		if touched {
+		if written {
 			var n int
 			n, err = l.b.f.ReadAt(p, int64(i)*dbfs.ChunkSize+lo)
 			clear(p[n:]) // cut meanwhile
 		}
 		l.b.mu.RUnlock()
 		switch {
-		case touched && errors.Is(err, io.EOF):
+		case written && errors.Is(err, io.EOF):
 			return nil
-		case touched:
+		case written:
 			return err
 		case ref.ID == dbfs.ZeroChunk:
 			clear(p)
@@ -177,7 +178,7 @@ func (l *largeDraft) readChunk(ctx context.Context, p []byte, i int, lo int64) e
 			return err
 		}
 		l.b.mu.RLock()
-		same := l.ref(i) == ref && !l.b.touched.has(i)
+		same := l.ref(i) == ref && !l.isWritten(i)
 		l.b.mu.RUnlock()
 		if same {
 			copy(p, data[lo:])
@@ -186,8 +187,12 @@ func (l *largeDraft) readChunk(ctx context.Context, p []byte, i int, lo int64) e
 	}
 }
 
-// ref returns the content's chunk i; one of zeros where it has none.
+// ref returns the content's chunk i, or the one that is shared in its place; one of zeros where
+// there is none.
 func (l *largeDraft) ref(i int) dbfs.ChunkRef {
+	if l.isShared(i) {
+		return l.chunks[i].shared
+	}
 	if i >= 0 && i < len(l.b.content.Chunks) {
 		return l.b.content.Ref(i)
 	}
@@ -269,7 +274,7 @@ type touch struct {
 func (l *largeDraft) planWrite(i int, lo int64, n int) plan {
 	end := int64(i)*dbfs.ChunkSize + lo + int64(n)
 	pl := l.planGrow(max(end, l.size))
-	whole := lo == 0 && n >= dbfs.ChunkLen(l.b.content.Size, i)
+	whole := lo == 0 && n >= l.ref(i).Len
 	l.plan(&pl, i, whole)
 	return pl
 }
@@ -305,7 +310,7 @@ func (l *largeDraft) plan(pl *plan, i int, whole bool) {
 	}
 	pl.touch = append(pl.touch, touch{i, n})
 	id := l.ref(i).ID
-	if !whole && !l.b.touched.has(i) && id != dbfs.ZeroChunk && !(l.b.holds(i, id) && l.b.checked.has(i)) {
+	if !whole && !l.isWritten(i) && id != dbfs.ZeroChunk && !(l.b.holds(i, id) && l.b.checked.has(i)) {
 		pl.missing = i
 	}
 }
@@ -355,7 +360,7 @@ func (l *largeDraft) change(ctx context.Context, planning func() plan, done func
 	}
 }
 
-// bring puts the content's chunk i into the body, right and checked.
+// bring puts chunk i, the content's or one that is shared, into the body, right and checked.
 func (l *largeDraft) bring(ctx context.Context, i int, ref dbfs.ChunkRef) error {
 	if err := l.b.check(i, ref.ID, false); err != nil {
 		return err
@@ -372,6 +377,9 @@ func (l *largeDraft) bring(ctx context.Context, i int, ref dbfs.ChunkRef) error 
 	}
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
+	if l.isShared(i) {
+		return l.fill(i, ref, data)
+	}
 	_, err = l.b.insert(i, ref.ID, data)
 	return err
 }
@@ -396,6 +404,7 @@ func (l *largeDraft) carryOut(pl plan) error {
 		f := l.chunk(t.i)
 		l.c.room.add(t.n - f.charged)
 		f.charged = t.n
+		f.shared = dbfs.ChunkRef{}
 		f.gen++
 	}
 	return nil
@@ -431,6 +440,7 @@ func (l *largeDraft) cutChunk(i int) {
 	l.c.room.add(-f.charged)
 	f.charged = 0
 	f.hashed = false
+	f.shared = dbfs.ChunkRef{}
 	f.gen++
 }
 
@@ -562,7 +572,7 @@ func (l *largeDraft) cutOut() (dbfs.Content, []sealed, error) {
 		}
 		content.Chunks[i] = id
 		if id != dbfs.ZeroChunk {
-			chunks = append(chunks, sealed{ref: content.Ref(i), at: spot{l.b.file, i}})
+			chunks = append(chunks, sealed{ref: content.Ref(i), at: spot{l.b.file, i}, elsewhere: l.isShared(i)})
 		}
 	}
 	return content, chunks, nil
@@ -589,6 +599,9 @@ func (b *body) become(content dbfs.Content, chunks []sealed) {
 		b.unsent.clear(i)
 	})
 	for _, s := range chunks {
+		if s.elsewhere {
+			continue
+		}
 		b.present.set(s.at.i)
 		b.checked.set(s.at.i)
 		if s.fresh {

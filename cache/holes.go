@@ -103,7 +103,7 @@ func (l *largeDraft) next(off int64, hole bool) (int64, bool) {
 	defer l.b.mu.RUnlock()
 	return span(l.size, off, hole, func(from, end int64) (int64, bool) {
 		i := int(from / dbfs.ChunkSize)
-		if !l.b.touched.has(i) {
+		if !l.isWritten(i) {
 			return from, hole == (l.ref(i).ID == dbfs.ZeroChunk)
 		}
 		whence := unix.SEEK_DATA

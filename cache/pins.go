@@ -75,6 +75,8 @@ type sealed struct {
 	loose bool
 	at    spot
 	fresh bool // set by enter: there was no record, this one is its holder
+
+	elsewhere bool // its bytes are not here: it is held, or the server's, and gets no record
 }
 
 // enter makes chunks unsent, and makes the other changes that more returns, at once. It
@@ -115,6 +117,9 @@ func (p *pins) enterNew(txn dbfs.Txn, chunks []sealed) (int64, error) {
 	total := int64(0)
 	for i := range chunks {
 		s := &chunks[i]
+		if s.elsewhere {
+			continue
+		}
 		_, err := txn.Get(unsentKey(s.ref.ID))
 		if err == nil {
 			continue

@@ -108,10 +108,11 @@ func (d *Draft) Recorded() error {
 func (l *largeDraft) promise(node File, name string) (bool, error) {
 	l.b.mu.RLock()
 	p := &Promise{File: l.b.file, For: node, Name: name, Size: l.size, touched: l.whole()}
-	f, changed, old := l.b.f, l.changed(), l.promised
+	f, old := l.b.f, l.promised
+	fit := l.changed() && p.touched.any() && !l.sharesAny() // else there is nothing to hash, or no bytes in the body
 	l.b.mu.RUnlock()
-	if !changed || !p.touched.any() {
-		return false, nil // there is nothing to hash
+	if !fit {
+		return false, nil
 	}
 	if err := diskError(unix.Fdatasync(int(f.Fd()))); err != nil {
 		return false, err

@@ -191,3 +191,94 @@ func put(b []byte, off int, p []byte) []byte {
 	copy(b[off:], p)
 	return b
 }
+
+// To copy whole chunks takes neither a download nor space, nor an upload; the rest of the file, and what is
+// written to either file afterwards, is its own.
+func TestCopiesShareChunks(t *testing.T) {
+	d := newDrive(t)
+	server := newElsewhere(d, d.root)
+	var told []dbfs.NodeID
+	d.fs.cfg.Shared = func(_ dbfs.NamespaceID, id dbfs.NodeID) { told = append(told, id) }
+	want := noise(1, 3*dbfs.ChunkSize+100_000)
+	d.must(os.WriteFile(d.path("a"), want, 0o644))
+	d.allClosed()
+	server.take()
+	d.evictAll()
+	a, b := d.open("a"), d.open("b")
+	n, err := copyAll(b, 0, a, 0, len(want))
+	if d.must(err); n != len(want) {
+		t.Fatalf("copied %d of %d bytes", n, len(want))
+	}
+	d.must(a.Close())
+	d.must(b.Close())
+	d.allClosed()
+	if st := d.cache.Stats(); st.Fetched > 0 || st.Unsent > 0 || st.Clean > 0 {
+		t.Errorf("the copy took %d bytes fetched, %d unsent, %d clean", st.Fetched, st.Unsent, st.Clean)
+	}
+	if id := d.nodeAt("a").ID; len(told) != 1 || told[0] != id {
+		t.Errorf("told of %v, want %v", told, id)
+	}
+	chunks := d.chunks.Len()
+	b = d.open("b")
+	_, err = b.WriteAt([]byte("changed"), dbfs.ChunkSize+77)
+	d.must(err)
+	d.must(b.Close())
+	d.allClosed()
+	server.take()
+	if k := d.chunks.Len() - chunks; k != 1 {
+		t.Errorf("%d chunks were sent, want the one that was changed", k)
+	}
+	d.evictAll()
+	d.wantRead("a", string(want))
+	copy(want[dbfs.ChunkSize+77:], "changed")
+	d.wantRead("b", string(want))
+}
+
+// A copy of what is not sent yet, or not even recorded, keeps its bytes, whatever becomes of the original.
+func TestCopyOutlivesOriginal(t *testing.T) {
+	for _, how := range []string{"recorded", "written", "removed before", "never named"} {
+		d := newDrive(t, small)
+		server := newElsewhere(d, d.root)
+		want := noise(3, 2*dbfs.ChunkSize)
+		flags := unix.O_RDWR | unix.O_CREAT
+		name := d.path("a")
+		if how == "never named" {
+			name, flags = d.dir, unix.O_RDWR|unix.O_TMPFILE
+		}
+		a, err := os.OpenFile(name, flags, 0o600)
+		d.must(err)
+		_, err = a.WriteAt(want, 0)
+		d.must(err)
+		if how != "written" {
+			d.must(a.Sync())
+		}
+		if how == "removed before" {
+			d.must(os.Remove(d.path("a")))
+		}
+		b := d.open("b")
+		n, err := copyAll(b, 0, a, 0, len(want))
+		if d.must(err); n != len(want) {
+			t.Fatalf("%s: copied %d of %d bytes", how, n, len(want))
+		}
+		_, err = a.WriteAt(noise(4, len(want)), 0)
+		d.must(err)
+		d.must(a.Close())
+		os.Remove(d.path("a"))
+		d.evictAll()
+		d.wantRead("b", string(want))
+		d.must(b.Close())
+		d.allClosed()
+		d.evictAll()
+		server.take()
+		d.evictAll()
+		d.wantRead("b", string(want))
+		d.unmount()
+	}
+}
+
+// evictAll evicts whatever may be.
+func (d *drive) evictAll() {
+	d.t.Helper()
+	_, err := d.cache.Clear()
+	d.must(err)
+}

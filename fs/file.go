@@ -42,6 +42,7 @@ type file struct {
 	spare    bool          // nobody else knows the stand
 	body     *cache.Body   // nil: nobody has read yet, or there is a draft
 	draft    *cache.Draft  // nil: nobody has written yet
+	sources  []dbfs.NodeID // files of which the draft shares chunks
 	mtime    int64         // nanoseconds, of the draft; set by writes and by utimens
 	own      *dbfs.Node    // not nil: the name is gone or leads elsewhere, and this is how the handles see it
 	nameless bool          // it has never had a name; see tmpfile.go
@@ -390,6 +391,7 @@ func (f *file) record() ([]journal.Change, error) {
 	}
 	was := f.base
 	f.base, f.sealed = content, nil
+	f.tellSources()
 	f.notePages()
 	switch {
 	case n.ID == f.id && f.own == nil:

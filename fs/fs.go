@@ -48,6 +48,10 @@ type Config struct {
 	// only queue. nil: nobody wants to know.
 	Begun func(dbfs.NamespaceID, dbfs.NodeID)
 
+	// Shared hears of files whose chunks a copy has, too, when the copy is recorded. It must only
+	// queue. nil: nobody wants to know.
+	Shared func(dbfs.NamespaceID, dbfs.NodeID)
+
 	// About returns what the virtual attributes of a file say, by their names without the
 	// prefix user.dbfs.; nil: there are none.
 	About func(dbfs.NamespaceID, dbfs.Node) (map[string]string, error)

@@ -13,7 +13,7 @@ import (
 
 // inUserMode are the tests that are also run on a mount that a user without rights has made.
 const inUserMode = "^(TestPosix|TestRefusals|TestLink.*|TestRenameOverALinkedName|TestMaildirDelivery|TestPipesAndSockets|TestFileWithoutAName|" +
-	"TestCopyFileRange|TestCopyOfHoles|TestRandomTree|TestXattrs|TestModes|TestVirtualAttributes|TestRemovedTree|TestRemote.*|TestOpen.*)$"
+	"TestCopyFileRange|TestCopyOfHoles|TestCopiesShareChunks|TestCopyOutlivesOriginal|TestRandomTree|TestXattrs|TestModes|TestVirtualAttributes|TestRemovedTree|TestRemote.*|TestOpen.*)$"
 
 // asUser runs tests as a user for whom /dev/fuse is open, as it is on other machines, and whose
 // mounts go with the tests.

@@ -17,15 +17,22 @@ import (
 // it meanwhile, the conflicted copy is made of both. As long as not all of that version is on this
 // machine it must stay readable at the server, for longer than it keeps versions. A little that is
 // missing is fetched; for more, the version is held there, and the hold asked for anew
-// every week, until everything that was edited in the namespace is sent.
+// every week, until everything that was edited in the namespace is sent. So it is with a version whose
+// chunks a copy shares, but that nothing is fetched for it: to copy what is not here costs no download.
 //
 // What is held is written down first, so that it is asked for again after a restart, and let go in the end.
 type building struct {
 	d *Daemon
 
 	mu   sync.Mutex // guards what follows
-	news []cache.File
+	news []begun
 	wake chan struct{} // cap 1
+}
+
+// begun is a version of a file on which something that is not sent yet may come to depend.
+type begun struct {
+	file   cache.File
+	shared bool // a copy has its chunks; else somebody writes to it
 }
 
 // held is a row @building/<ns>-<node>-<rev>.
@@ -54,9 +61,19 @@ func newBuilding(d *Daemon) *building { return &building{d: d, wake: make(chan s
 
 // begun hears that somebody begins to write to a version of a file. It only queues.
 func (b *building) begun(ns dbfs.NamespaceID, node dbfs.NodeID) {
+	b.queue(begun{file: cache.File{NS: ns, Node: node}})
+}
+
+// shared hears that a copy shares chunks of a version of a file. It only queues.
+func (b *building) shared(ns dbfs.NamespaceID, node dbfs.NodeID) {
+	b.queue(begun{file: cache.File{NS: ns, Node: node}, shared: true})
+}
+
+func (b *building) queue(one begun) {
 	b.mu.Lock()
-	if len(b.news) < maxNews {
-		b.news = append(b.news, cache.File{NS: ns, Node: node})
+	// A large file is copied by many requests.
+	if n := len(b.news); n < maxNews && (n == 0 || b.news[n-1] != one) {
+		b.news = append(b.news, one)
 	}
 	b.mu.Unlock()
 	poke(b.wake)
@@ -68,9 +85,9 @@ func (b *building) look(ctx context.Context) {
 	news := b.news
 	b.news = nil
 	b.mu.Unlock()
-	for _, f := range news {
-		if err := b.note(ctx, f); err != nil {
-			b.d.log.Warn("the version that is being written to may not stay readable", "node", f.Node, "err", err)
+	for _, one := range news {
+		if err := b.note(ctx, one); err != nil {
+			b.d.log.Warn("the version that is being written to may not stay readable", "node", one.file.Node, "err", err)
 		}
 	}
 	rows, err := b.rows()
@@ -83,7 +100,8 @@ func (b *building) look(ctx context.Context) {
 }
 
 // note fetches what is missing of a file, or writes down that its version is to be held.
-func (b *building) note(ctx context.Context, f cache.File) error {
+func (b *building) note(ctx context.Context, one begun) error {
+	f := one.file
 	sp := b.d.space(f.NS)
 	if sp == nil {
 		return nil
@@ -96,7 +114,7 @@ func (b *building) note(ctx context.Context, f cache.File) error {
 	if err != nil || local >= base.Content.Size {
 		return err
 	}
-	if base.Content.Size-local <= fetchRest {
+	if !one.shared && base.Content.Size-local <= fetchRest {
 		if _, err := b.d.warm(ctx, sp, base); err == nil {
 			return nil
 		}

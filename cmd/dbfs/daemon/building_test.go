@@ -123,7 +123,7 @@ func TestWhatIsHereIsNotHeld(t *testing.T) {
 	made, err := sp.journal.Create(dbfs.RootNode, "new", journal.NewNode{Kind: dbfs.KindFile})
 	must(t, err)
 	for _, id := range []dbfs.NodeID{{9}, made.ID, {77}} {
-		must(t, d.building.note(t.Context(), cache.File{NS: d.me.Root, Node: id}))
+		must(t, d.building.note(t.Context(), begun{file: cache.File{NS: d.me.Root, Node: id}}))
 	}
 	d.building.look(t.Context())
 	if rows, err := d.building.rows(); err != nil || len(rows) != 0 || len(server.held) != 0 {

@@ -152,7 +152,7 @@ func (d *Daemon) build() (err error) {
 		Cache: d.cache, KV: d.kv, Inodes: d.inodes, Root: d.me.Root, Clock: time.Now, Log: d.log,
 		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve, ACL: d.set.ACL,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: d.set.Source, Disk: d.set.State,
-		Closed: d.wasRead, About: d.about, Begun: d.building.begun,
+		Closed: d.wasRead, About: d.about, Begun: d.building.begun, Shared: d.building.shared,
 		NoPassthrough: d.set.NoPassthrough,
 	})
 	d.syncer = syncer.New(syncer.Config{
