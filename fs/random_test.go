@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cache"
 )
 
@@ -101,7 +102,7 @@ func (f *fileModel) step() {
 		return
 	}
 	off, n := f.span()
-	switch f.rng.IntN(16) {
+	switch f.rng.IntN(17) {
 	case 0, 1, 2, 3:
 		f.did("write %d at %d", n, off)
 		b := noise(f.rng.Uint64(), n)
@@ -146,7 +147,14 @@ func (f *fileModel) step() {
 		f.did("look for holes")
 		f.holes(h)
 	case 15:
-		f.copyRange(h, off, n)
+		if f.max > dbfs.ChunkSize && f.rng.IntN(2) == 0 { // a whole chunk, which is shared if it is recorded
+			f.copyRange(h, 0, dbfs.ChunkSize, dbfs.ChunkSize)
+			return
+		}
+		f.copyRange(h, off, n, f.rng.IntN(f.max))
+	case 16:
+		f.did("evict")
+		f.d.evictAll()
 	}
 }
 
@@ -194,10 +202,9 @@ func (f *fileModel) holes(h *os.File) {
 }
 
 // copyRange copies a range to where it does not overlap.
-func (f *fileModel) copyRange(h *os.File, off, n int) {
+func (f *fileModel) copyRange(h *os.File, off, n, to int) {
 	f.d.t.Helper()
 	n = min(n, len(f.want)-off)
-	to := f.rng.IntN(f.max)
 	if n <= 0 || to < off+n && off < to+n {
 		return
 	}
