@@ -34,12 +34,13 @@ var layers = map[string][]string{
 	"recent": {},
 
 	// 1: each knows only the nouns
-	"cache":      {".", "fault", "names", "opendb"},
-	"journal":    {".", "fault", "names", "recent"},
-	"index":      {"."},
-	"remote":     {".", "fault", "recent"},
-	"remote/s3":  {"."},
-	"remote/dir": {"."},
+	"cache":           {".", "fault", "names", "opendb"},
+	"journal":         {".", "fault", "names", "recent"},
+	"index":           {"."},
+	"remote":          {".", "fault", "recent"},
+	"remote/s3":       {"."},
+	"remote/throttle": {},
+	"remote/dir":      {"."},
 
 	// 2: kernel and local, local and network, the other end
 	"fs":            {".", "fault", "names", "recent", "cache", "journal"},
@@ -52,9 +53,9 @@ var layers = map[string][]string{
 	// 3: joins the parts; nobody imports it
 	"cmd/dbfs/control": {"."},
 	"cmd/dbfs/host":    {".", "remote/s3", "remote/dir", "remote/server", "remote/server/badgerdb", "cmd/dbfs/control"},
-	"cmd/dbfs/daemon":  {".", "cache", "journal", "index", "remote", "fs", "remote/syncer", "cmd/dbfs/control", "cmd/dbfs/host"},
+	"cmd/dbfs/daemon":  {".", "cache", "journal", "index", "remote", "remote/throttle", "fs", "remote/syncer", "cmd/dbfs/control", "cmd/dbfs/host"},
 	"cmd/dbfs/sim":     {".", "fault", "names", "cache", "journal", "remote", "remote/syncer", "remote/server"},
-	"cmd/dbfs":         {".", "remote", "cmd/dbfs/control", "cmd/dbfs/host", "cmd/dbfs/daemon", "cmd/dbfs/sim"},
+	"cmd/dbfs":         {".", "remote", "remote/throttle", "cmd/dbfs/control", "cmd/dbfs/host", "cmd/dbfs/daemon", "cmd/dbfs/sim"},
 
 	// suites and fakes; only tests import them
 	"cache/kvtest":                 {"."},

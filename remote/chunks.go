@@ -65,6 +65,9 @@ func NewChunks(client *Client, far http.RoundTripper) *Chunks {
 	return c
 }
 
+// SetPace lets transfers wait. It comes before the first of them.
+func (c *Chunks) SetPace(p Pace) { c.transfers.pace = p }
+
 // Check asks for receipts, MaxCheck chunks at a time.
 func (c *Chunks) Check(ctx context.Context, ns dbfs.NamespaceID, refs []dbfs.ChunkRef) ([]dbfs.Receipt, error) {
 	for _, ref := range refs {

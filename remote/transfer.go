@@ -28,7 +28,17 @@ type transfers struct {
 	near http.RoundTripper // to the server
 	far  http.RoundTripper // to object stores elsewhere
 	idle time.Duration     // without a byte moving, until a transfer is given up
+	pace Pace              // nil: as fast as they go
 }
+
+// A Pace lets transfers wait, so that they take no more than they may of a line. Each call is about
+// paceBytes at most.
+type Pace interface {
+	Up(ctx context.Context, n int) error   // n bytes are about to be sent
+	Down(ctx context.Context, n int) error // n bytes have come
+}
+
+const paceBytes = 16 << 10
 
 // put sends a frame. An object that is already there is no error: the server looks at it
 // before it believes anything. Errors: errExpired, dbfs.ErrOffline.
@@ -36,6 +46,9 @@ func (t *transfers) put(ctx context.Context, addr string, header http.Header, fr
 	ctx, w := watch(ctx, t.idle)
 	defer w.stop()
 	up := &upload{frame: frame, moved: w.moved}
+	if t.pace != nil {
+		up.wait = func(n int) error { return t.pace.Up(ctx, n) }
+	}
 	defer up.end()
 	req, rt, err := t.request(ctx, http.MethodPut, addr, header)
 	if err != nil {
@@ -78,7 +91,16 @@ func (t *transfers) get(ctx context.Context, addr string, header http.Header, bu
 		return fmt.Errorf("%w: an object of %d bytes, want %d", dbfs.ErrCorrupt, resp.ContentLength, len(buf))
 	}
 	body := reader(func(p []byte) (int, error) {
-		n, err := resp.Body.Read(p)
+		if t.pace == nil {
+			n, err := resp.Body.Read(p)
+			w.moved()
+			return n, err
+		}
+		n, err := resp.Body.Read(p[:min(len(p), paceBytes)])
+		w.moved()
+		if waited := t.pace.Down(ctx, n); waited != nil {
+			return n, waited
+		}
 		w.moved()
 		return n, err
 	})
@@ -167,6 +189,7 @@ func (w *watchdog) failed(ctx context.Context, req *http.Request, err error) err
 // the frame any more, so its buffer can be used again.
 type upload struct {
 	moved func()
+	wait  func(n int) error // before n bytes; nil: there is no need to
 
 	mu    sync.Mutex // guards what follows, and reading from it
 	frame []byte     // nil after end
@@ -175,6 +198,13 @@ type upload struct {
 func (u *upload) body() (io.ReadCloser, error) {
 	off := 0
 	return io.NopCloser(reader(func(p []byte) (int, error) {
+		if n := min(len(p), u.left(off), paceBytes); u.wait != nil && n > 0 {
+			p = p[:n]
+			u.moved()
+			if err := u.wait(n); err != nil {
+				return 0, err
+			}
+		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		if u.frame == nil {
@@ -188,6 +218,13 @@ func (u *upload) body() (io.ReadCloser, error) {
 		off += n
 		return n, nil
 	})), nil
+}
+
+// left returns how many bytes there are after the first off.
+func (u *upload) left(off int) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return max(0, len(u.frame)-off)
 }
 
 func (u *upload) end() {

@@ -39,7 +39,7 @@ var commands = []struct {
 	{"Find", []func(*tool) *cobra.Command{searchCommand, grepCommand}},
 	{"Go back", []func(*tool) *cobra.Command{versionsCommand, restoreCommand}},
 	{"Conflicts and sharing", []func(*tool) *cobra.Command{conflictsCommand, nsCommand}},
-	{"Tune", []func(*tool) *cobra.Command{pauseCommand, resumeCommand}},
+	{"Tune", []func(*tool) *cobra.Command{throttleCommand, pauseCommand, resumeCommand}},
 	{"Run a service", []func(*tool) *cobra.Command{serveCommand, adminCommand}},
 	{"About dbfs", []func(*tool) *cobra.Command{versionCommand, debugCommand}},
 }

@@ -45,6 +45,7 @@ type mountFlags struct {
 	acl, indexAll      bool
 	nonempty           bool
 	passthrough        automatic
+	limit              limit
 	guard              bool
 	budget             daemon.Budget
 	guardBytes         byteSize
@@ -78,6 +79,7 @@ func mountCommand(t *tool) *cobra.Command {
 	f.StringVar(&flags.cache, "cache-dir", "", "where downloaded data is (default: by profile)")
 	f.Var(&flags.cacheSize, "cache-size", "how much downloaded data to keep")
 	f.Var(&flags.unsent, "unsent-size", "how much unsent data to hold before writers must wait")
+	f.Var(&flags.limit, "bwlimit", "bytes a second, as rclone has it: 1M, UP:DOWN, off, or a timetable (default: as dbfs throttle set it last)")
 	f.Var(&flags.minFree, "min-free", "how much of the disk to leave free")
 	f.StringVar(&flags.server, "server", "", "base URL, or embedded (default: where this profile is logged in, else embedded)")
 	f.BoolVar(&flags.allowOther, "allow-other", false, "let other users in, as far as the files' modes do")
@@ -220,6 +222,7 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owner == "preserve", ACL: flags.acl, IndexAll: flags.indexAll,
 		Version:       thisVersion(),
 		NoPassthrough: flags.passthrough.off,
+		Limit:         flags.limit.schedule,
 	}
 	if s.Guard, s.NoGuard = flags.budget, !flags.guard; flags.guard {
 		s.Guard.Bytes, s.Guard.Window = int64(flags.guardBytes), time.Duration(flags.guardWindow)

@@ -187,6 +187,9 @@ func (t *tool) syncLine(st *control.Status) string {
 	if s.Down > 0 {
 		line = append(line, fmt.Sprintf("%s/s down", t.size(s.Down)))
 	}
+	if s.Limit != nil {
+		line = append(line, "limited to "+t.limits(s.Limit))
+	}
 	if !s.Oldest.IsZero() {
 		line = append(line, "oldest unsent change "+roughly(t.now().Sub(s.Oldest)))
 	}

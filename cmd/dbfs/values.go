@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/dbfs/dbfs/remote/throttle"
 )
 
 // byteSize is a flag for a number of bytes: "10GiB", "500MB", "4096".
@@ -30,6 +32,26 @@ func (s *byteSize) String() string {
 }
 
 func (s *byteSize) Type() string { return "size" }
+
+// limit is a flag for how fast transfers may be; see throttle.Parse.
+type limit struct{ schedule *throttle.Schedule }
+
+func (l *limit) Set(v string) error {
+	s, err := throttle.Parse(v)
+	if err == nil {
+		l.schedule = &s
+	}
+	return err
+}
+
+func (l *limit) String() string {
+	if l.schedule == nil {
+		return ""
+	}
+	return l.schedule.String()
+}
+
+func (l *limit) Type() string { return "limit" }
 
 // automatic is a flag for what happens by itself where it can: "auto", or "off".
 type automatic struct{ off bool }

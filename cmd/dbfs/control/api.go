@@ -101,6 +101,8 @@ type Sync struct {
 	Rate  int64 `json:"rate"`  // bytes a second, of late
 	Down  int64 `json:"down"`  // bytes a second being fetched
 
+	Limit *Throttle `json:"throttle,omitempty"` // nil: there is no limit
+
 	Oldest      time.Time `json:"oldest,omitzero"`       // when the oldest unsent edit was made
 	PausedUntil time.Time `json:"paused_until,omitzero"` // zero while paused: until resumed
 	LastError   string    `json:"last_error,omitempty"`  // of the last try, empty once one succeeded
@@ -397,6 +399,19 @@ type HoldDecision struct {
 	ID      uint64 `json:"id"`
 	Approve bool   `json:"approve"`
 	Discard bool   `json:"discard,omitempty"` // rejected, and what was written in place of old files is not kept
+}
+
+// ThrottleRequest limits transfers, in the words of rclone's --bwlimit: a limit, UP:DOWN, off, or a timetable.
+// Empty: it stays as it is.
+type ThrottleRequest struct {
+	Limit string `json:"limit,omitempty"`
+}
+
+// Throttle is what transfers are limited to, and to how many bytes a second at the moment; 0: no limit.
+type Throttle struct {
+	Limit string `json:"limit"`
+	Up    int64  `json:"up"`
+	Down  int64  `json:"down"`
 }
 
 // PauseRequest stops transfers. File access goes on.

@@ -104,6 +104,10 @@ func (c *Client) DecideHold(ctx context.Context, d HoldDecision) error {
 	return c.ask(ctx, http.MethodPost, "held/decide", d, &empty{})
 }
 
+func (c *Client) Throttle(ctx context.Context, req ThrottleRequest) (*Throttle, error) {
+	return askFor[Throttle](ctx, c, http.MethodPost, "throttle", req)
+}
+
 func (c *Client) Pause(ctx context.Context, d time.Duration) error {
 	return c.ask(ctx, http.MethodPost, "pause", PauseRequest{For: d}, &empty{})
 }

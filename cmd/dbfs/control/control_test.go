@@ -112,6 +112,8 @@ func answers(t *testing.T, d control.Daemon) []any {
 	say(sum, err)
 	copies, err := d.Conflicts(ctx)
 	say(copies, err)
+	limit, err := d.Throttle(ctx, control.ThrottleRequest{Limit: "1M:off"})
+	say(limit, err)
 	say("paused", d.Pause(ctx, time.Minute))
 	say("resumed", d.Resume(ctx))
 	say("unmounted", d.Umount(ctx, control.UmountRequest{Wait: true}, collect))

@@ -47,6 +47,9 @@ type Daemon interface {
 	HeldItems(ctx context.Context, id uint64, emit func(*HeldItem) error) error
 	DecideHold(ctx context.Context, d HoldDecision) error
 
+	// Throttle limits transfers, or only says what the limit is.
+	Throttle(ctx context.Context, req ThrottleRequest) (*Throttle, error)
+
 	// Pause stops transfers for a while, or with zero until Resume.
 	Pause(ctx context.Context, d time.Duration) error
 	Resume(ctx context.Context) error

@@ -72,6 +72,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/held", get(s.holds))
 	mux.HandleFunc("POST /v1/held/items", stream(s.heldItems))
 	mux.HandleFunc("POST /v1/held/decide", post(s.decideHold))
+	mux.HandleFunc("POST /v1/throttle", post(s.daemon.Throttle))
 	mux.HandleFunc("POST /v1/pause", post(s.pause))
 	mux.HandleFunc("POST /v1/resume", post(s.resume))
 	mux.HandleFunc("POST /v1/list", stream(s.list))

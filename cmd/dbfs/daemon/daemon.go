@@ -29,6 +29,7 @@ import (
 	"github.com/dbfs/dbfs/fs"
 	"github.com/dbfs/dbfs/remote"
 	"github.com/dbfs/dbfs/remote/syncer"
+	"github.com/dbfs/dbfs/remote/throttle"
 )
 
 // Embedded is the server of those who have none: it runs within the daemon.
@@ -58,6 +59,8 @@ type Settings struct {
 
 	FetchTimeout time.Duration // for one chunk; 0: 30 s
 
+	Limit *throttle.Schedule // of transfers, from now on; nil: as it was set last
+
 	AllowOther bool
 	ReadOnly   bool
 	ACL        bool // obey POSIX ACLs
@@ -72,6 +75,8 @@ type Settings struct {
 	Source  string // what the table of mounts shall say
 	Version control.Version
 	Log     *slog.Logger
+
+	limiter *throttle.Limiter
 }
 
 // Daemon is a client built from its settings.
@@ -125,6 +130,9 @@ func New(set Settings) (*Daemon, error) {
 
 func (d *Daemon) build() (err error) {
 	if d.kv, err = cache.OpenKV(filepath.Join(d.set.State, "meta"), cache.KVOptions{Memtable: metaMemtable, Log: d.log}); err != nil {
+		return err
+	}
+	if d.set.limiter, err = newLimiter(d.kv, d.set.Limit); err != nil {
 		return err
 	}
 	if d.link, err = openLink(d.set, d.kv); err != nil {

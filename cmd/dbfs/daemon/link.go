@@ -70,7 +70,9 @@ func openLink(set Settings, kv dbfs.KV) (*link, error) {
 		r.Out.Header.Set("Authorization", "Bearer "+set.Token)
 	}}
 	meta := started{client, client, start.ensure}
-	return &link{meta: meta, notifier: meta, login: set.Login, chunks: remote.NewChunks(client, nil), history: client, holding: client, devices: client.Devices, me: client.Me, handler: proxy}, nil
+	chunks := remote.NewChunks(client, nil)
+	chunks.SetPace(set.limiter)
+	return &link{meta: meta, notifier: meta, login: set.Login, chunks: chunks, history: client, holding: client, devices: client.Devices, me: client.Me, handler: proxy}, nil
 }
 
 // embed starts the server within this process, on directories below the state directory.

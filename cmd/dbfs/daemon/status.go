@@ -65,6 +65,9 @@ func (d *Daemon) syncStatus(st *control.Status, sync syncer.Status) {
 			s.LastError = sp.Err.Error()
 		}
 	}
+	if limit := d.throttled(); limit.Limit != "off" {
+		s.Limit = limit
+	}
 	switch {
 	case sync.Paused:
 		s.Link = control.Paused

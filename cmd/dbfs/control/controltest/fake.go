@@ -154,6 +154,10 @@ func (f *Fake) HeldItems(_ context.Context, id uint64, emit func(*control.HeldIt
 
 func (f *Fake) DecideHold(_ context.Context, d control.HoldDecision) error { return f.ask(d) }
 
+func (f *Fake) Throttle(_ context.Context, req control.ThrottleRequest) (*control.Throttle, error) {
+	return &control.Throttle{Limit: req.Limit}, f.ask(req)
+}
+
 func (f *Fake) Pause(_ context.Context, d time.Duration) error {
 	return f.ask(control.PauseRequest{For: d})
 }
