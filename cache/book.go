@@ -20,8 +20,8 @@ import (
 //	total    u64 bytes, u8 closed in order
 //	mark     u64 session, u64 seal
 //	lru      u64 bytes
-//	promise  file it is for, u64 size, u64 time, u16 n, n bytes of name, chunks touched: u16 n, n words;
-//	         then nothing (not sealed), or content before and content, each as above
+//	promise  file it is for, u64 size, u64 time, u16 n, n bytes of name, chunks touched: u16 n, n words, content
+//	         before as above; then nothing (not sealed), or content
 //
 // Session is a random number of the process that wrote the record: what it has checked is
 // trusted by itself only.

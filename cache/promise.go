@@ -36,7 +36,7 @@ type Promise struct {
 	Size  int64
 	MTime int64 // nanoseconds
 
-	Base   dbfs.Content  // what the draft began from, or was sealed as before
+	Base   dbfs.Content  // what the draft began from, or was sealed as before: what the journal has
 	Sealed *dbfs.Content // what it has become; nil: it is not sealed
 
 	touched bitmap // the chunks promised, while it is not sealed
@@ -104,10 +104,10 @@ func (d *Draft) Recorded() error {
 	return d.large.breakPromise()
 }
 
-// promise does steps 1 and 2.
+// promise does steps 1 and 2. Draft.mu is held.
 func (l *largeDraft) promise(node File, name string) (bool, error) {
 	l.b.mu.RLock()
-	p := &Promise{File: l.b.file, For: node, Name: name, Size: l.size, touched: l.whole()}
+	p := &Promise{File: l.b.file, For: node, Name: name, Size: l.size, Base: l.d.sealed, touched: l.whole()}
 	f, old := l.b.f, l.promised
 	fit := l.changed() && p.touched.any() && !l.sharesAny() // else there is nothing to hash, or no bytes in the body
 	l.b.mu.RUnlock()
@@ -182,9 +182,6 @@ func (l *largeDraft) keepPromise(content dbfs.Content, chunks []sealed) (*Promis
 		return nil, diskError(err)
 	}
 	p := *l.promised
-	if p.Sealed == nil {
-		p.Base = l.b.content
-	}
 	p.Sealed, p.Size, p.touched = &content, content.Size, nil
 	if st, err := l.b.f.Stat(); err == nil {
 		p.MTime = st.ModTime().UnixNano()
@@ -246,7 +243,6 @@ func (l *largeDraft) resume(p *Promise) error {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
 	l.d.sealed, l.size, l.promised = l.b.content, l.b.content.Size, p
-	p.Base = l.b.content
 	if !l.b.touched.any() {
 		return nil
 	}
@@ -298,9 +294,9 @@ func (p *Promise) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(p.MTime))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(p.Name)))
 	b = append(b, p.Name...)
-	b = p.touched.append(b)
+	b = appendContent(p.touched.append(b), p.Base)
 	if p.Sealed != nil {
-		b = appendContent(appendContent(b, p.Base), *p.Sealed)
+		b = appendContent(b, *p.Sealed)
 	}
 	return seal(b)
 }
@@ -322,17 +318,15 @@ func decodePromise(b []byte) (p Promise, err error) {
 		return p, badRecord("promise")
 	}
 	p.Name, b = string(b[:n]), b[n:]
-	if p.touched, b, err = cutBitmap("promise", b); err != nil || len(b) == 0 {
+	if p.touched, b, err = cutBitmap("promise", b); err != nil {
+		return p, err
+	}
+	if p.Base, b, err = cutContent("promise", b); err != nil || len(b) == 0 {
 		return p, err
 	}
 	p.Sealed = new(dbfs.Content)
-	for _, c := range []*dbfs.Content{&p.Base, p.Sealed} {
-		if *c, b, err = cutContent("promise", b); err != nil {
-			return p, err
-		}
+	if *p.Sealed, b, err = cutContent("promise", b); err == nil && len(b) > 0 {
+		err = badRecord("promise")
 	}
-	if len(b) > 0 {
-		return p, badRecord("promise")
-	}
-	return p, nil
+	return p, err
 }

@@ -78,7 +78,7 @@ func TestPromise(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !p.Base.Equal(base) {
+	if !p.Base.Equal(base) || p.Sealed != nil {
 		t.Errorf("it began from %v", p.Base)
 	}
 	content, err := d.Seal(ctx)
@@ -125,6 +125,41 @@ func TestPromiseSealed(t *testing.T) {
 	}
 	wantNoPromise(t, c)
 	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A draft that outgrew memory was sealed before it had a body: that is what the journal has.
+func TestPromiseOfGrown(t *testing.T) {
+	dir := testDir(t)
+	small, large := bytes.Repeat([]byte("s"), 1000), bytes.Repeat([]byte("l"), 2*SmallSize)
+	child(t, dir, func() {
+		c := (&crashing{t: t, dir: dir}).openUnrecovered()
+		d, err := c.Draft(file(1), dbfs.Content{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, d, 0, string(small))
+		if _, err := d.Seal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		write(t, d, 0, string(large))
+		if done, err := d.Promise(file(1), "name"); err != nil || !done {
+			t.Fatalf("promise: %v, %v", done, err)
+		}
+	})
+	c, p := resumed(t, dir, func(id dbfs.ChunkID) bool { return id == contentOf(small).Chunks[0] })
+	if !p.Base.Equal(contentOf(small)) {
+		t.Errorf("it began from %v", p.Base)
+	}
+	d, err := c.Resume(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content, err := d.Seal(ctx); err != nil || !content.Equal(contentOf(large)) {
+		t.Errorf("it is %v, %v", content, err)
+	}
+	if err := errors.Join(d.Close(), c.Close()); err != nil {
 		t.Error(err)
 	}
 }

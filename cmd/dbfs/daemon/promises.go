@@ -47,10 +47,13 @@ func (d *Daemon) keepPromise(j *journal.Journal, p cache.Promise) error {
 	if err != nil {
 		return err
 	}
-	base := p.Base
+	if !draft.Dirty() {
+		d.log.Error("what was synced in an open file is not there: the record of its bytes is damaged", "name", p.Name, "node", p.For.Node)
+		return draft.Close()
+	}
 	content, err := draft.Seal(context.Background())
 	if err == nil {
-		err = d.recordPromised(j, &p, base, content)
+		err = d.recordPromised(j, &p, p.Base, content)
 	}
 	if err == nil {
 		err = draft.Recorded()

@@ -38,9 +38,24 @@ func TestSyncedFileStaysOpen(t *testing.T) {
 	_, err = f.WriteAt(want[7<<20:7<<20+70_000], 7<<20)
 	m.must(err)
 	m.must(f.Sync())
+	grown, err := os.OpenFile(one.at("grown"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+	m.must(err)
+	text := noise(4, 200_000)
+	for _, piece := range [][]byte{text[:50_000], text[50_000:120_000], text[120_000:]} {
+		_, err = grown.Write(piece)
+		m.must(err)
+		m.must(grown.Sync())
+	}
 	one.kill()
 	f.Close()
+	grown.Close()
 	one.start()
+	if got, err := os.ReadFile(one.at("grown")); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("after a kill a file that has grown is not what was synced: %d bytes, %v", len(got), err)
+	}
+	if names, err := os.ReadDir(one.mount()); err != nil || len(names) != 2 {
+		t.Errorf("after a kill there are %v, %v", names, err)
+	}
 	if got, err := os.ReadFile(one.at("db")); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("after a kill it is not what was synced: %d bytes, %v", len(got), err)
 	}
