@@ -110,16 +110,26 @@ const (
 	maxNodes   = 700 << 10
 )
 
+// mostLate is how many edits that are not ready, as their chunks have not been uploaded, a batch looks beyond.
+// They are uploaded in order, so what is ready is among the first; a backlog of 100,000 is not gone
+// through for every batch.
+const mostLate = 2000
+
 func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 	b := &Batch{}
 	left := leftBehind{rule: j.cfg.Names, nodes: make(map[dbfs.NodeID]bool), places: make(map[place]bool), emptied: make(map[dbfs.NodeID]bool)}
-	request, nodes := 0, 0
+	request, nodes, late := 0, 0, 0
 	for e := range j.pending.all() {
-		if len(b.edits) == dbfs.MaxBatchOps {
+		if len(b.edits) == dbfs.MaxBatchOps || late == mostLate {
 			break
 		}
-		if e.op.Content != nil && j.waits(e.op.Node) || left.under(e) || j.leaves(e) || j.isHeld(e) || j.isAside(&e.op) || !ready(&e.op) {
+		if e.op.Content != nil && j.waits(e.op.Node) || left.under(e) || j.leaves(e) || j.isHeld(e) || j.isAside(&e.op) {
 			left.add(e)
+			continue
+		}
+		if !ready(&e.op) {
+			left.add(e)
+			late++
 			continue
 		}
 		request += requestBytes(&e.op)

@@ -221,3 +221,33 @@ func TestOffer(t *testing.T) {
 	}
 	d.j.Release(f.ID)
 }
+
+// What waits for its chunks is not gone through to the end for every batch.
+func TestBatchBehindManyUploads(t *testing.T) {
+	h := newHost(t)
+	d := newDevice(t, h, 0, h.namespace(t), 1)
+	d.settle()
+	for i := range mostLate + 10 {
+		d.put(fmt.Sprint("f", i), i+1)
+	}
+	d.make("dir", NewNode{Kind: dbfs.KindDir})
+	asked := 0
+	never := func(op *dbfs.Op) bool { asked++; return op.Content == nil }
+	if got := len(d.j.choose(never).Ops); got != 0 || asked != mostLate {
+		t.Errorf("%d edits after %d were asked about", got, asked)
+	}
+	var all []dbfs.Op
+	for from := uint64(0); ; {
+		ops, next := d.j.PendingRun(from, 7)
+		all = append(all, ops...)
+		if from = next; from == 0 {
+			break
+		}
+	}
+	if want := d.j.Pending(); len(all) != len(want) || all[len(all)-1].ID != want[len(want)-1].ID || all[7].ID != want[7].ID {
+		t.Errorf("%d edits in runs, %d at once", len(all), len(want))
+	}
+	if got := len(d.j.choose(always).Ops); got == 0 {
+		t.Error("nothing is sent when all are ready")
+	}
+}

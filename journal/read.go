@@ -238,6 +238,24 @@ func (j *Journal) PendingBefore(n uint64) []dbfs.Op {
 	return ops
 }
 
+// PendingRun returns some of what Pending does, at most so many edits: from a place on, which is 0 at first, and
+// then what it returned last; 0: there are no more.
+func (j *Journal) PendingRun(from uint64, most int) (ops []dbfs.Op, next uint64) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	i, _ := j.pending.index(from)
+	for _, e := range j.pending.list[i:] {
+		switch {
+		case e.gone:
+		case len(ops) == most:
+			return ops, e.key
+		default:
+			ops = append(ops, e.op)
+		}
+	}
+	return ops, 0
+}
+
 // Backlog sums up what the server has not taken.
 type Backlog struct {
 	Edits  int

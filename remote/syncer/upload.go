@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -78,7 +79,7 @@ func (sp *space) upload(ctx context.Context) {
 func (sp *space) missing() []piece {
 	var pieces []piece
 	seen := make(map[dbfs.ChunkID]bool)
-	for _, op := range sp.journal.Pending() {
+	for op := range sp.pending() {
 		if op.Content == nil {
 			continue
 		}
@@ -97,7 +98,7 @@ func (sp *space) missing() []piece {
 			seen[ref.ID] = true
 			p := piece{node: op.Node, i: i, ref: ref}
 			if op.Src != nil {
-				p.copy = &op
+				p.copy = op
 			}
 			pieces = append(pieces, p)
 			if n++; n == filePieces {
@@ -111,6 +112,23 @@ func (sp *space) missing() []piece {
 	}
 	slices.SortStableFunc(pieces, func(a, b piece) int { return cmp.Compare(a.ref.Len, b.ref.Len) })
 	return pieces
+}
+
+// pending goes through the edits in order, some at a time, as the first are mostly enough.
+func (sp *space) pending() iter.Seq[*dbfs.Op] {
+	return func(yield func(*dbfs.Op) bool) {
+		for from := uint64(0); ; {
+			ops, next := sp.journal.PendingRun(from, roundPieces)
+			for i := range ops {
+				if !yield(&ops[i]) {
+					return
+				}
+			}
+			if from = next; from == 0 {
+				return
+			}
+		}
+	}
 }
 
 // round asks for receipts and puts what the server does not have.
