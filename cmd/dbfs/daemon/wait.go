@@ -23,7 +23,9 @@ func (d *Daemon) Wait(ctx context.Context, req control.WaitRequest, progress fun
 		if err := errors.Join(w.stranded(), w.held()); err != nil {
 			return nil, err
 		}
+		begun := time.Now()
 		left, item := w.left()
+		took := time.Since(begun)
 		if left.Files == 0 && item == "" {
 			break
 		}
@@ -33,7 +35,7 @@ func (d *Daemon) Wait(ctx context.Context, req control.WaitRequest, progress fun
 			return nil, err
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(max(100*time.Millisecond, 20*took)): // counting a large backlog takes long itself
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
