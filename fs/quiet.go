@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 )
@@ -49,8 +50,8 @@ func (w wear) sealsNext(now time.Time) bool {
 
 // A sealer looks after the open files that have something unsealed. The zero sealer is ready.
 type sealer struct {
-	mu      sync.Mutex // guards what follows
-	files   map[*file]bool
+	mu      sync.Mutex       // guards what follows
+	files   map[*file]uint64 // and how often they were added
 	looking bool
 }
 
@@ -60,9 +61,9 @@ func (fs *FS) watchOver(f *file) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.files == nil {
-		s.files = make(map[*file]bool)
+		s.files = make(map[*file]uint64)
 	}
-	s.files[f] = true
+	s.files[f]++
 	if !s.looking {
 		s.looking = true
 		fs.telling.Go(fs.lookAfter)
@@ -79,31 +80,30 @@ func (fs *FS) lookAfter() {
 		case <-fs.done:
 			return
 		}
-		for _, f := range fs.sealer.list() {
+		files := fs.sealer.list()
+		for f := range files {
 			f.sealIf(func(w wear) bool { return w.isDue(time.Now()) })
 		}
-		if fs.sealer.rest() {
+		if fs.sealer.rest(files) {
 			return
 		}
 	}
 }
 
-func (s *sealer) list() []*file {
+func (s *sealer) list() map[*file]uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	files := make([]*file, 0, len(s.files))
-	for f := range s.files {
-		files = append(files, f)
-	}
-	return files
+	return maps.Clone(s.files)
 }
 
-// rest forgets the files with nothing to look after, and reports whether those were all.
-func (s *sealer) rest() bool {
+// rest forgets which of the files that were listed have nothing to look after, unless they were added again
+// since, and reports whether there are no others. No lock of a file is taken with the sealer's.
+func (s *sealer) rest(files map[*file]uint64) bool {
+	maps.DeleteFunc(files, func(f *file, _ uint64) bool { return !f.isSettled() })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for f := range s.files {
-		if f.isSettled() {
+	for f, n := range files {
+		if s.files[f] == n {
 			delete(s.files, f)
 		}
 	}
@@ -120,7 +120,7 @@ func (f *file) isSettled() bool {
 
 // SealSynced seals what programs have synced in files that they have open, so that it can be sent.
 func (fs *FS) SealSynced() {
-	for _, f := range fs.sealer.list() {
+	for f := range fs.sealer.list() {
 		f.sealIf(func(w wear) bool { return !w.synced.IsZero() })
 	}
 }

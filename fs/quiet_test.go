@@ -90,3 +90,34 @@ func TestSyncedAndOpen(t *testing.T) {
 		t.Error("something is promised of a file that is gone")
 	}
 }
+
+// Looking after files, and asking for it, go on side by side.
+func TestSealerWhileWritten(t *testing.T) {
+	d := newDrive(t)
+	f := d.open("log")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 300 {
+			d.fs.SealSynced()
+			d.fs.sealer.rest(d.fs.sealer.list())
+		}
+	}()
+	for n, end := 0, time.Now().Add(limit/2); ; n++ {
+		select {
+		case <-done:
+			d.must(f.Sync())
+			d.eventually("it is looked after to the end", func() bool { return len(d.fs.sealer.list()) == 0 })
+			return
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatalf("stuck after %d writes", n)
+		}
+		_, err := f.WriteAt([]byte("line"), int64(n)*4)
+		d.must(err)
+		if n%3 == 0 {
+			d.must(f.Sync())
+		}
+	}
+}
