@@ -138,6 +138,9 @@ func (f *file) sealIf(due func(wear) bool) {
 	}
 	if err := f.sealLocked(context.Background()); err != nil {
 		f.fs.cfg.Log.Warn("what was written to an open file could not be sealed; it is tried again", "node", f.id, "err", err)
+		f.mu.Lock()
+		f.wear.written = time.Now() // and not at once
+		f.mu.Unlock()
 		return
 	}
 	f.offer(w)
