@@ -12,14 +12,15 @@ import (
 
 // A Budget is many histories.
 type Budget struct {
-	First   uint64 // seed of the first; the others follow it
-	Count   int
-	Plan    string // "": all in turn
-	Options Options
-	Workers int         // histories at a time; 0: one for each processor
-	Twice   int         // each history whose seed this divides is run twice, which must be the same; 0: none
-	Enough  int         // violations after which the rest is left; 0: 10
-	Done    func(n int) // hears now and then how many are done, from any goroutine; may be nil
+	First    uint64 // seed of the first; the others follow it
+	Count    int
+	Plan     string // "": all in turn
+	Options  Options
+	Workers  int           // histories at a time; 0: one for each processor
+	Twice    int           // each history whose seed this divides is run twice, which must be the same; 0: none
+	TwiceFor time.Duration // and none any more after so long; 0: to the end
+	Enough   int           // violations after which the rest is left; 0: 10
+	Done     func(n int)   // hears now and then how many are done, from any goroutine; may be nil
 }
 
 // A Report is what came of them.
@@ -44,14 +45,13 @@ func Many(ctx context.Context, b Budget) (Report, error) {
 	if b.Enough == 0 {
 		b.Enough = 10
 	}
-	m := &many{Budget: b, report: Report{Coverage: make(Coverage), Events: make(Events)}}
-	begin := time.Now()
+	m := &many{Budget: b, begun: time.Now(), report: Report{Coverage: make(Coverage), Events: make(Events)}}
 	var wait sync.WaitGroup
 	for range b.Workers {
 		wait.Go(func() { m.work(ctx) })
 	}
 	wait.Wait()
-	m.report.Took = time.Since(begin)
+	m.report.Took = time.Since(m.begun)
 	slices.SortFunc(m.report.Violations, func(a, b Result) int { return int(int64(a.Seed - b.Seed)) })
 	if m.err == nil {
 		m.err = ctx.Err()
@@ -61,8 +61,9 @@ func Many(ctx context.Context, b Budget) (Report, error) {
 
 type many struct {
 	Budget
-	next atomic.Int64
-	over atomic.Bool
+	begun time.Time
+	next  atomic.Int64
+	over  atomic.Bool
 
 	mu     sync.Mutex // guards what follows
 	report Report
@@ -87,7 +88,7 @@ func (m *many) one(seed uint64) (r Result, twice bool, err error) {
 	if !ok {
 		return r, false, fmt.Errorf("there is no plan %q", m.Plan)
 	}
-	if r, err = Run(seed, plan, m.Options); err != nil || m.Twice == 0 || seed%uint64(m.Twice) != 0 {
+	if r, err = Run(seed, plan, m.Options); err != nil || !m.runsTwice(seed) {
 		return r, false, err
 	}
 	again, err := Run(seed, plan, m.Options)
@@ -95,6 +96,10 @@ func (m *many) one(seed uint64) (r Result, twice bool, err error) {
 		r.Property, r.Violation = "determinism", fmt.Sprintf("run twice, it went two ways: %016x and %016x", r.Hash, again.Hash)
 	}
 	return r, true, err
+}
+
+func (m *many) runsTwice(seed uint64) bool {
+	return m.Twice > 0 && seed%uint64(m.Twice) == 0 && (m.TwiceFor == 0 || time.Since(m.begun) < m.TwiceFor)
 }
 
 func (m *many) take(r Result, twice bool, err error) {

@@ -15,6 +15,7 @@ var (
 	firstSeed = flag.Uint64("seed", 1, "of the first history")
 	histories = flag.Int("histories", 240, "how many")
 	planName  = flag.String("plan", "", "only this sort")
+	twiceFor  = flag.Duration("twice-for", 0, "run none twice any more after so long; 0: each to the end")
 	complete  = flag.Bool("complete", false, "fail if a cell of the tables was never met")
 )
 
@@ -70,7 +71,7 @@ func report(t *testing.T, r Result) {
 func TestHistories(t *testing.T) {
 	last := time.Now()
 	got, err := Many(t.Context(), Budget{
-		First: *firstSeed, Count: *histories, Plan: *planName, Twice: 1,
+		First: *firstSeed, Count: *histories, Plan: *planName, Twice: 1, TwiceFor: *twiceFor,
 		Done: func(n int) {
 			if testing.Verbose() && time.Since(last) > 10*time.Second {
 				last = time.Now()
