@@ -434,6 +434,27 @@ func TestDamagedAndRemoved(t *testing.T) {
 	})
 }
 
+// A put that the network fails does not cut short those that are under way with it.
+func TestOnePutFails(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		const files = 8
+		alice, bob := w.client("alice"), w.client("bob")
+		alice.sees("")
+		alice.chunks.Order(chunktest.Fault{On: chunktest.Put, Delay: time.Millisecond, Err: dbfs.ErrOffline})
+		alice.chunks.Order(chunktest.Fault{On: chunktest.Put, Nth: 2, Times: files - 1, Delay: time.Second})
+		alice.s.Pause()
+		for i := range files {
+			alice.put(fmt.Sprint("f", i), fmt.Sprint("text ", i))
+		}
+		alice.s.Resume()
+		alice.sent()
+		bob.await("has all", func() bool { return strings.Count(bob.holds(w.root), "=text") == files }, nil)
+		if n := alice.chunks.Calls(chunktest.Put); n != files+1 {
+			t.Errorf("%d files, one of which failed once, took %d puts, want %d", files, n, files+1)
+		}
+	})
+}
+
 // Small files do not wait for a large one that was there before them.
 func TestLargeAndSmall(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

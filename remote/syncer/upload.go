@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/dbfs/dbfs"
@@ -168,29 +167,35 @@ func (sp *space) ask(ctx context.Context, pieces []piece) (lacking []piece, err 
 	return lacking, nil
 }
 
-// putAll puts several chunks at once, within the bytes that may be on their way.
+// putAll puts several chunks at once, within the bytes that may be on their way. When one fails because of
+// the network no more are begun, and those under way go on: a store that answers one of them "slow down"
+// takes the others. One bad chunk does not keep the others back.
 func (sp *space) putAll(ctx context.Context, pieces []piece) error {
-	group, ctx := errgroup.WithContext(ctx)
+	var group sync.WaitGroup
 	room := semaphore.NewWeighted(int64(sp.s.cfg.Uploads) * dbfs.ChunkSize)
-	var failed firstError
+	var network, bad firstError
 	for _, p := range pieces {
 		weight := sp.weight(p)
-		if room.Acquire(ctx, weight) != nil {
-			break // group.Wait says why
+		if err := room.Acquire(ctx, weight); err != nil {
+			network.set(err)
 		}
-		group.Go(func() error {
+		if network.get() != nil {
+			break
+		}
+		group.Go(func() {
 			defer room.Release(weight)
 			begun := time.Now()
 			err := sp.put(ctx, p)
 			sp.s.giveWay(ctx, time.Since(begun))
-			if err != nil && !temporary(err) {
-				failed.set(err) // one bad chunk does not keep the others back
-				return nil
+			if temporary(err) {
+				network.set(err)
+			} else {
+				bad.set(err)
 			}
-			return err
 		})
 	}
-	return errors.Join(group.Wait(), failed.err)
+	group.Wait()
+	return errors.Join(network.get(), bad.get())
 }
 
 // weight is what a chunk counts against the bytes that may be on their way: all of them while it
@@ -249,6 +254,12 @@ func (e *firstError) set(err error) {
 	if e.err == nil {
 		e.err = err
 	}
+}
+
+func (e *firstError) get() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.err
 }
 
 // receipts remembers which chunks the server has, for as long as it promises to keep them
