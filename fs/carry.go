@@ -78,5 +78,5 @@ func (f *file) settleIn(sp *space, id dbfs.NodeID) {
 		f.stand = f.key()
 	}
 	f.space, f.id = sp, id
-	f.wasMisled()
+	f.promiseStray()
 }

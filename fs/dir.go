@@ -218,7 +218,7 @@ func (fs *FS) rename(oldDir uint64, oldName string, newDir uint64, newName strin
 	err = fs.move(sp, n, over, func(f *file) (err error) {
 		if now, err = sp.journal.Move(n.ID, to.ID, newName, noReplace); err == nil && f != nil && f.id == n.ID && now != n.ID {
 			f.id = now
-			f.wasMisled()
+			f.promiseStray()
 		}
 		return err
 	})

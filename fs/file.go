@@ -416,7 +416,7 @@ func (f *file) follow(to dbfs.Node) ([]journal.Change, error) {
 		j.Release(from)
 	}
 	f.id = to.ID
-	f.wasMisled()
+	f.promiseStray()
 	if to.Ino != f.ino && f.fs.openFile(to.Ino) != nil { // somebody was faster, and has the name
 		to.Deleted = true
 		f.own = &to
@@ -540,11 +540,7 @@ func (f *file) detachLocked(as dbfs.Node, deleted bool) {
 	as.Content = f.base
 	f.own = &as
 	f.deleted = f.deleted || deleted
-	if f.draft != nil && f.deleted {
-		f.draft.BreakPromise()
-	} else {
-		f.wasMisled()
-	}
+	f.promiseStray()
 	if f.deleted && f.held { // the node may go on, with other bytes
 		f.held = false
 		f.space.journal.Release(f.id)

@@ -177,10 +177,16 @@ func (f *file) promise() (bool, error) {
 		name = n.Name
 	}
 	done, err := draft.Promise(of, name)
-	if done {
-		f.wasSynced(now)
+	if !done {
+		return false, err
 	}
-	return done, err
+	f.wasSynced(now)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.own != nil || f.nodeFile() != of { // it lost its name meanwhile, when there was nothing to break yet
+		f.promiseStray()
+	}
+	return true, err
 }
 
 // wasSynced notes an fsync.
@@ -193,10 +199,16 @@ func (f *file) wasSynced(now time.Time) {
 	}
 }
 
-// wasMisled notes that the file stands for another node from now on, of which nothing is promised yet.
-// Called with mu held.
-func (f *file) wasMisled() {
-	if f.draft != nil && f.draft.Promised() {
+// promiseStray sees to what may be promised of a file that no longer is what it was promised as: of one that
+// was deleted nothing is; of another node nothing is promised yet, so it is sealed soon. Called with mu held.
+func (f *file) promiseStray() {
+	switch {
+	case f.draft == nil:
+	case f.deleted:
+		if err := f.draft.BreakPromise(); err != nil {
+			f.fs.cfg.Log.Warn("a deleted file that was synced comes back as a recovered one if this process crashes", "node", f.id, "err", err)
+		}
+	case f.draft.Promised():
 		f.wear.misled = true
 		f.fs.watchOver(f)
 	}

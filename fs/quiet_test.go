@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -119,5 +120,48 @@ func TestSealerWhileWritten(t *testing.T) {
 		if n%3 == 0 {
 			d.must(f.Sync())
 		}
+	}
+}
+
+// A file that loses its name in the middle of an fsync, by another device's doing: what was deleted is not
+// promised, and what has stepped aside is sealed as what it is then.
+func TestNameGoesDuringSync(t *testing.T) {
+	for _, deleted := range []bool{true, false} {
+		t.Run(fmt.Sprint("deleted=", deleted), func(t *testing.T) {
+			d := newDrive(t)
+			lost := 0
+			for i := range 20 {
+				name := fmt.Sprint("f", i)
+				h := d.open(name)
+				_, err := h.Write(noise(uint64(i), 200<<10))
+				d.must(err)
+				n := d.nodeAt(name)
+				var f *file
+				for one := range d.fs.sealer.list() {
+					if one.id == n.ID {
+						f = one
+					}
+				}
+				synced := make(chan bool)
+				go func() {
+					done, err := f.promise()
+					synced <- done && err == nil
+				}()
+				for f.sealing.TryLock() { // until the fsync has begun
+					f.sealing.Unlock()
+				}
+				f.detach(n, deleted)
+				done := <-synced
+				f.mu.RLock()
+				if done && f.draft.Promised() && (deleted || !f.wear.misled) {
+					lost++
+				}
+				f.mu.RUnlock()
+				d.must(h.Close())
+			}
+			if lost > 0 {
+				t.Errorf("%d promises of 20 are of what the file no longer is", lost)
+			}
+		})
 	}
 }
