@@ -48,6 +48,20 @@ func (j *Journal) AtServer(id dbfs.NodeID) (dbfs.Node, bool) {
 	return t, ok && err == nil
 }
 
+// SentContent returns the content that a file had at the server when it was last heard of, whatever it
+// is shown with; false: none is known.
+func (j *Journal) SentContent(id dbfs.NodeID) (dbfs.Content, bool) {
+	var t dbfs.Node
+	ok := false
+	err := j.read(func(s *snapshot) error {
+		var known bool
+		t, known = s.treeNode(id)
+		ok = known && t.Kind == dbfs.KindFile && t.Content.Size > 0
+		return nil
+	})
+	return t.Content, ok && err == nil
+}
+
 // Known reports whether there is, or was, a node of that id.
 func (j *Journal) Known(id dbfs.NodeID) (known bool, err error) {
 	err = j.read(func(s *snapshot) error {

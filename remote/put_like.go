@@ -69,6 +69,11 @@ func (c *Chunks) putDelta(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.Chu
 	if delta == nil || err != nil {
 		return "", err
 	}
+	if p := c.transfers.pace; p != nil {
+		if err := p.Up(ctx, len(delta)); err != nil {
+			return "", err
+		}
+	}
 	var reply ReceiptReply
 	if err := c.client.call(ctx, http.MethodPost, "/v1/blobs/delta", DeltaRequest{ns, delta}, &reply); err != nil {
 		return "", err
@@ -78,34 +83,41 @@ func (c *Chunks) putDelta(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.Chu
 	return reply.Receipt, nil
 }
 
-// delta makes one of what is on this machine, or else of what the server tells of the base.
-func (c *Chunks) delta(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, raw []byte, like dbfs.Like, most int) ([]byte, error) {
-	have := 0
-	var bases Bases
-	for i, near := range [...]dbfs.ChunkRef{like.Same, like.Before, like.After} {
-		if CheckChunk(near) != nil {
-			continue
+// delta makes one of what is on this machine, or else of what the server tells of the base; nil: it is not
+// worth it. The chunks beside the base are read only where something was moved, or bytes are dear: who
+// replaces a large file by another one does not pay for three chunks with each.
+func (c *Chunks) delta(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.ChunkRef, raw []byte, like dbfs.Like, most int) (best []byte, err error) {
+	local := func(ref dbfs.ChunkRef) (b Base) {
+		if CheckChunk(ref) != nil {
+			return b
 		}
-		if b := like.Local(near); b != nil {
-			bases[i] = Base{near.ID, b}
-			have++
+		if raw := like.Local(ref); raw != nil {
+			b = Base{ref.ID, raw}
+		}
+		return b
+	}
+	dear := like.Few || c.speed.slow()
+	bases := Bases{local(like.Same)}
+	near := bases[0].Raw != nil && resembles(raw, &bases)
+	if near {
+		if best = appendDelta(nil, ref, raw, &bases, most); best != nil && len(best) <= wellDone {
+			return best, nil
 		}
 	}
-	if have == 0 {
-		if CheckChunk(like.Same) != nil || !like.Few && !c.speed.slow() {
-			return nil, nil
+	if bases[0].Raw == nil && dear && CheckChunk(like.Same) == nil { // as where it was changed in place
+		if d, err := c.deltaBySignature(ctx, ns, ref, raw, like.Same, most); d != nil || err != nil {
+			return d, err
 		}
-		return c.deltaBySignature(ctx, ns, ref, raw, like.Same, most)
 	}
-	if !resembles(raw, &bases) {
+	if !near && !dear {
 		return nil, nil
 	}
-	alone := Bases{bases[0]}
-	best := appendDelta(nil, ref, raw, &alone, most)
-	if have > 1 && (best == nil || len(best) > wellDone) || alone[0].Raw == nil {
-		if with := appendDelta(nil, ref, raw, &bases, most); with != nil && (best == nil || len(with) < len(best)) {
-			best = with
-		}
+	bases[1], bases[2] = local(like.Before), local(like.After)
+	if bases[1].Raw == nil && bases[2].Raw == nil || !near && !resembles(raw, &bases) {
+		return best, nil
+	}
+	if with := appendDelta(nil, ref, raw, &bases, most); with != nil && (best == nil || len(with) < len(best)) {
+		best = with
 	}
 	return best, nil
 }

@@ -21,7 +21,9 @@ type piece struct {
 	node dbfs.NodeID
 	i    int
 	ref  dbfs.ChunkRef
-	copy *dbfs.Op // the edit, if it has its bytes from a source
+
+	content *dbfs.Content // that it is chunk i of
+	copy    *dbfs.Op      // the edit, if it has its bytes from a source
 }
 
 const (
@@ -95,7 +97,7 @@ func (sp *space) missing() []piece {
 				continue
 			}
 			seen[ref.ID] = true
-			p := piece{node: op.Node, i: i, ref: ref}
+			p := piece{node: op.Node, i: i, ref: ref, content: op.Content}
 			if op.Src != nil {
 				p.copy = op
 			}
@@ -220,7 +222,7 @@ func (sp *space) put(ctx context.Context, p piece) error {
 		return fmt.Errorf("chunk %s of node %s cannot be read from this disk: %w", p.ref.ID, p.node, err)
 	}
 	defer done()
-	receipt, err := sp.s.cfg.Chunks.Put(ctx, sp.journal.NS(), p.ref, raw)
+	receipt, err := sp.send(ctx, p, raw)
 	if err != nil {
 		return fmt.Errorf("upload chunk %s: %w", p.ref.ID, err)
 	}

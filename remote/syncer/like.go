@@ -1,0 +1,62 @@
+package syncer
+
+import (
+	"context"
+
+	"github.com/dbfs/dbfs"
+)
+
+// fewChunks is how many chunks of a file may have changed for the server to be asked what the old ones
+// were like, where they are no longer here. It reads a whole chunk to answer.
+const fewChunks = 8
+
+// send puts a chunk: what differs from the version that the server has, where that is less.
+func (sp *space) send(ctx context.Context, p piece, raw []byte) (dbfs.Receipt, error) {
+	store, ok := sp.s.cfg.Chunks.(dbfs.DeltaStore)
+	if !ok {
+		return sp.s.cfg.Chunks.Put(ctx, sp.journal.NS(), p.ref, raw)
+	}
+	was, ok := sp.journal.SentContent(p.node)
+	if !ok {
+		return store.Put(ctx, sp.journal.NS(), p.ref, raw)
+	}
+	like := likeOf(was, *p.content, p.i)
+	var done []func()
+	defer func() {
+		for _, done := range done {
+			done()
+		}
+	}()
+	like.Local = func(ref dbfs.ChunkRef) []byte {
+		for i := max(p.i-1, 0); i <= p.i+1; i++ {
+			if i >= len(was.Chunks) || was.Ref(i) != ref {
+				continue
+			}
+			b, end, err := sp.s.cfg.Read(ctx, sp.journal.NS(), p.node, i, ref)
+			if err != nil {
+				return nil // it need not be here
+			}
+			done = append(done, end)
+			return b
+		}
+		return nil
+	}
+	return store.PutLike(ctx, sp.journal.NS(), p.ref, raw, like)
+}
+
+// likeOf says what chunk i of a file may resemble, by what the file was and is.
+func likeOf(was, now dbfs.Content, i int) dbfs.Like {
+	at := func(i int) dbfs.ChunkRef {
+		if i < 0 || i >= len(was.Chunks) || was.Chunks[i] == dbfs.ZeroChunk {
+			return dbfs.ChunkRef{}
+		}
+		return was.Ref(i)
+	}
+	changed := 0
+	for i, id := range now.Chunks {
+		if i >= len(was.Chunks) || was.Chunks[i] != id {
+			changed++
+		}
+	}
+	return dbfs.Like{Same: at(i), Before: at(i - 1), After: at(i + 1), Few: changed <= fewChunks}
+}
