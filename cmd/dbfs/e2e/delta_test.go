@@ -54,7 +54,7 @@ func TestSmallChangeCostsLittle(t *testing.T) {
 	m.must(os.WriteFile(one.at("doc.new"), doc, 0o644))
 	m.must(os.Rename(one.at("doc.new"), one.at("doc")))
 	m.run("resume", "--profile", "one")
-	cost("100 bytes inserted, saved as a new file", "doc", doc, 128<<10)
+	cost("100 bytes inserted, saved as a new file", "doc", doc, 64<<10)
 	two.end()
 	one.end()
 }
