@@ -69,10 +69,8 @@ func (c *Chunks) putDelta(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.Chu
 	if delta == nil || err != nil {
 		return "", err
 	}
-	if p := c.transfers.pace; p != nil {
-		if err := p.Up(ctx, len(delta)); err != nil {
-			return "", err
-		}
+	if err := c.transfers.waitUp(ctx, len(delta)); err != nil {
+		return "", err
 	}
 	var reply ReceiptReply
 	if err := c.client.call(ctx, http.MethodPost, "/v1/blobs/delta", DeltaRequest{ns, delta}, &reply); err != nil {

@@ -40,6 +40,16 @@ type Pace interface {
 
 const paceBytes = 16 << 10
 
+// waitUp waits until n bytes may be sent that go at once.
+func (t *transfers) waitUp(ctx context.Context, n int) error {
+	for ; t.pace != nil && n > 0; n -= paceBytes {
+		if err := t.pace.Up(ctx, min(n, paceBytes)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // put sends a frame. An object that is already there is no error: the server looks at it
 // before it believes anything. Errors: errExpired, dbfs.ErrOffline.
 func (t *transfers) put(ctx context.Context, addr string, header http.Header, frame []byte) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/dbfs/dbfs/remote/chunktest"
 	"github.com/dbfs/dbfs/remote/dir"
 	"github.com/dbfs/dbfs/remote/server"
+	"github.com/dbfs/dbfs/remote/throttle"
 )
 
 // sharing starts a server on which chunks are shared by all who prove that they have them.
@@ -288,6 +290,41 @@ func TestPutDelta(t *testing.T) {
 	}
 	get(t, w.admin, ns, ref, next)
 }
+
+// A delta keeps to a limit as other uploads do: in pieces that a limiter takes.
+func TestDeltaKeepsPace(t *testing.T) {
+	w := newWorld(t, nil)
+	p := w.admin
+	base, was := chunktest.Noise(2<<20, 1)
+	put(t, p, p.me.Root, base, was)
+	now := bytes.Clone(was)
+	_, other := chunktest.Noise(100<<10, 2)
+	copy(now[1<<20:], other)
+	ref := dbfs.ChunkRef{ID: dbfs.HashChunk(now), Len: len(now)}
+	like := dbfs.Like{Same: base, Few: true, Local: func(dbfs.ChunkRef) []byte { return was }}
+	c := p.through(t, w, &tamper{})
+	var pace pieces
+	c.SetPace(&pace)
+	if r, err := c.PutLike(t.Context(), p.me.Root, ref, now, like); err != nil || r == "" {
+		t.Fatalf("receipt %q, %v", r, err)
+	}
+	if n, _ := c.Deltas(); n != 1 || pace.up < 100<<10 || pace.up > 200<<10 {
+		t.Errorf("%d deltas, and %d bytes waited", n, pace.up)
+	}
+}
+
+// pieces is a pace that takes no more at once than a limiter does.
+type pieces struct{ up int }
+
+func (p *pieces) Up(_ context.Context, n int) error {
+	if n > throttle.Piece {
+		return fmt.Errorf("%d bytes at once", n)
+	}
+	p.up += n
+	return nil
+}
+
+func (p *pieces) Down(context.Context, int) error { return nil }
 
 func (f *flaky) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	if f.times > 0 {
