@@ -186,7 +186,7 @@ func (f *file) promise() (bool, error) {
 	if f.own != nil || f.nodeFile() != of { // it lost its name meanwhile, when there was nothing to break yet
 		f.promiseStray()
 	}
-	return true, err
+	return true, nil
 }
 
 // wasSynced notes an fsync.

@@ -142,12 +142,12 @@ func TestNameGoesDuringSync(t *testing.T) {
 						f = one
 					}
 				}
-				synced := make(chan bool)
+				synced := make(chan bool, 1)
 				go func() {
 					done, err := f.promise()
 					synced <- done && err == nil
 				}()
-				for f.sealing.TryLock() { // until the fsync has begun
+				for len(synced) == 0 && f.sealing.TryLock() { // until the fsync has begun
 					f.sealing.Unlock()
 				}
 				f.detach(n, deleted)
