@@ -1,11 +1,8 @@
 package e2e
 
 import (
-	"io"
-	"net"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 )
 
@@ -14,22 +11,22 @@ import (
 func TestSmallChangeCostsLittle(t *testing.T) {
 	m := newMachine(t)
 	srv := m.serve()
-	w := m.meter(srv.url)
-	one, two := m.login("one", w.url, srv.token), m.login("two", srv.url, srv.token)
+	w := newLine(t, strings.TrimPrefix(srv.url, "http://"))
+	one, two := m.login("one", w.url(), srv.token), m.login("two", srv.url, srv.token)
 	one.start()
 	two.start()
 	want := noise(1, 64<<20)
 	m.must(os.WriteFile(one.at("disk"), want, 0o644))
 	one.sent()
-	if n := w.bytes.Load(); n < 64<<20 {
+	if n := w.passed.Load(); n < 64<<20 {
 		t.Fatalf("64 MiB took %d bytes on the wire: it is not measured", n)
 	}
 
 	cost := func(what, name string, want []byte, most int64) {
 		t.Helper()
-		before := w.bytes.Load()
+		before := w.passed.Load()
 		one.sent()
-		n := w.bytes.Load() - before
+		n := w.passed.Load() - before
 		t.Logf("%s: %d bytes both ways", what, n)
 		if n > most {
 			t.Errorf("%s cost %d bytes on the wire, want at most %d", what, n, most)
@@ -57,45 +54,4 @@ func TestSmallChangeCostsLittle(t *testing.T) {
 	cost("100 bytes inserted, saved as a new file", "doc", doc, 64<<10)
 	two.end()
 	one.end()
-}
-
-// A wireMeter stands before a server and counts the bytes that pass, both ways.
-type wireMeter struct {
-	url   string
-	bytes atomic.Int64
-}
-
-func (m *machine) meter(server string) *wireMeter {
-	m.t.Helper()
-	near, err := net.Listen("tcp", "127.0.0.1:0")
-	m.must(err)
-	m.t.Cleanup(func() { near.Close() })
-	w := &wireMeter{url: "http://" + near.Addr().String()}
-	go func() {
-		for {
-			from, err := near.Accept()
-			if err != nil {
-				return
-			}
-			to, err := net.Dial("tcp", strings.TrimPrefix(server, "http://"))
-			if err != nil {
-				from.Close()
-				continue
-			}
-			go w.carry(to, from)
-			go w.carry(from, to)
-		}
-	}()
-	return w
-}
-
-func (w *wireMeter) carry(to, from net.Conn) {
-	defer to.Close()
-	defer from.Close()
-	io.Copy(io.MultiWriter(to, w), from)
-}
-
-func (w *wireMeter) Write(p []byte) (int, error) {
-	w.bytes.Add(int64(len(p)))
-	return len(p), nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,7 +172,8 @@ func (s *site) backup() (restore func()) {
 
 // A line is the network between one device and the site: every connection goes through it.
 type line struct {
-	to string
+	to     string
+	passed atomic.Int64 // bytes, both ways
 
 	ln   net.Listener
 	mu   sync.Mutex // guards what follows
@@ -228,6 +230,16 @@ func (l *line) drop(c net.Conn) {
 	delete(l.open, c)
 }
 
+func (l *line) copy(to, from net.Conn) { io.Copy(io.MultiWriter(to, counting{&l.passed}), from) }
+
+// counting counts what is written to it.
+type counting struct{ n *atomic.Int64 }
+
+func (c counting) Write(p []byte) (int, error) {
+	c.n.Add(int64(len(p)))
+	return len(p), nil
+}
+
 // carry copies both ways until one side has enough.
 func (l *line) carry(near net.Conn) {
 	defer l.drop(near)
@@ -246,10 +258,10 @@ func (l *line) carry(near net.Conn) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		io.Copy(far, near)
+		l.copy(far, near)
 		far.Close()
 	}()
-	io.Copy(near, far)
+	l.copy(near, far)
 	near.Close()
 	<-done
 }
