@@ -116,6 +116,9 @@ type ChunkStore interface {
 	Get(ctx context.Context, ns NamespaceID, ref ChunkRef) ([]byte, error)
 }
 
+// MinDelta is the length in bytes of a chunk from which on PutLike may send less than Put.
+const MinDelta = 64 << 10
+
 // A DeltaStore is a ChunkStore that need not be sent the whole of a chunk.
 type DeltaStore interface {
 	ChunkStore

@@ -49,17 +49,13 @@ func (j *Journal) AtServer(id dbfs.NodeID) (dbfs.Node, bool) {
 }
 
 // SentContent returns the content that a file had at the server when it was last heard of, whatever it
-// is shown with; false: none is known.
-func (j *Journal) SentContent(id dbfs.NodeID) (dbfs.Content, bool) {
+// is shown with; the zero Content: none is known.
+func (j *Journal) SentContent(id dbfs.NodeID) dbfs.Content {
 	var t dbfs.Node
-	ok := false
-	err := j.read(func(s *snapshot) error {
-		var known bool
-		t, known = s.treeNode(id)
-		ok = known && t.Kind == dbfs.KindFile && t.Content.Size > 0
-		return nil
-	})
-	return t.Content, ok && err == nil
+	if err := j.read(func(s *snapshot) error { t, _ = s.treeNode(id); return nil }); err != nil {
+		return dbfs.Content{}
+	}
+	return t.Content
 }
 
 // Known reports whether there is, or was, a node of that id.

@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// minDelta is the length in bytes of a chunk from which on a delta is thought of.
-	minDelta = 64 << 10
-
 	// anyDelta is the length from which on a delta is made whatever the link: what
 	// it saves is more than the time it takes.
 	anyDelta = 1 << 20
@@ -41,7 +38,7 @@ func (c *Chunks) PutLike(ctx context.Context, ns dbfs.NamespaceID, ref dbfs.Chun
 	buf := getBuffer(frameHeader + len(raw) + frameTrailer)
 	defer putBuffer(buf)
 	frame := AppendFrame(buf[:0], ref, raw)
-	if ref.Len >= anyDelta || ref.Len >= minDelta && c.speed.slow() {
+	if ref.Len >= anyDelta || ref.Len >= dbfs.MinDelta && c.speed.slow() {
 		receipt, err := c.putDelta(ctx, ns, ref, raw, like, len(frame)/2)
 		if err == nil && receipt != "" {
 			return receipt, nil
@@ -166,7 +163,7 @@ type pace struct {
 
 // note takes an upload into account.
 func (p *pace) note(n int, took time.Duration) {
-	if n < minDelta || took <= 0 {
+	if n < dbfs.MinDelta || took <= 0 {
 		return
 	}
 	now := int64(float64(n) / took.Seconds())

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"slices"
 
 	"github.com/dbfs/dbfs"
 )
@@ -12,36 +13,31 @@ const fewChunks = 8
 
 // send puts a chunk: what differs from the version that the server has, where that is less.
 func (sp *space) send(ctx context.Context, p piece, raw []byte) (dbfs.Receipt, error) {
+	ns := sp.journal.NS()
 	store, ok := sp.s.cfg.Chunks.(dbfs.DeltaStore)
-	if !ok {
-		return sp.s.cfg.Chunks.Put(ctx, sp.journal.NS(), p.ref, raw)
+	if !ok || p.ref.Len < dbfs.MinDelta {
+		return sp.s.cfg.Chunks.Put(ctx, ns, p.ref, raw)
 	}
-	was, ok := sp.journal.SentContent(p.node)
-	if !ok {
-		return store.Put(ctx, sp.journal.NS(), p.ref, raw)
+	was := sp.journal.SentContent(p.node)
+	if was.IsZero() {
+		return store.Put(ctx, ns, p.ref, raw)
 	}
-	like := likeOf(was, *p.content, p.i)
 	var done []func()
 	defer func() {
 		for _, done := range done {
 			done()
 		}
 	}()
+	like := likeOf(was, *p.content, p.i)
 	like.Local = func(ref dbfs.ChunkRef) []byte {
-		for i := max(p.i-1, 0); i <= p.i+1; i++ {
-			if i >= len(was.Chunks) || was.Ref(i) != ref {
-				continue
-			}
-			b, end, err := sp.s.cfg.Read(ctx, sp.journal.NS(), p.node, i, ref)
-			if err != nil {
-				return nil // it need not be here
-			}
-			done = append(done, end)
-			return b
+		b, end, err := sp.s.cfg.Read(ctx, ns, p.node, slices.Index(was.Chunks, ref.ID), ref)
+		if err != nil {
+			return nil // it need not be here
 		}
-		return nil
+		done = append(done, end)
+		return b
 	}
-	return store.PutLike(ctx, sp.journal.NS(), p.ref, raw, like)
+	return store.PutLike(ctx, ns, p.ref, raw, like)
 }
 
 // likeOf says what chunk i of a file may resemble, by what the file was and is.
