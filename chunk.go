@@ -11,11 +11,15 @@ const (
 	// a file holds its bytes from i*ChunkSize on.
 	ChunkSize = 4 << 20
 
-	// MaxChunks bounds the chunk list that a node carries, and with it a file: 16 GiB.
+	// MaxChunks bounds how many chunks of a file may be other than zeros: 16 GiB of them.
 	MaxChunks = 4096
 
-	// MaxFileSize is the largest file in bytes.
-	MaxFileSize = MaxChunks * ChunkSize
+	// MaxFileSize is the largest file in bytes: 16 TiB, less the block by which ext4, which may hold its
+	// body, falls short of it. Larger than MaxChunks chunks it has to be sparse.
+	MaxFileSize = 16<<40 - 4096
+
+	// MaxFileChunks is how many chunks the largest file has, with those of zeros.
+	MaxFileChunks = (MaxFileSize + ChunkSize - 1) / ChunkSize
 )
 
 // A ChunkID names a chunk by the SHA-256 of its bytes. The zero ChunkID stands for a
@@ -32,10 +36,10 @@ type ChunkRef struct {
 }
 
 // Content is what a file holds: its size in bytes and its chunks in order (the
-// blocklist). The list is shared by copies and never changed in place.
+// blocklist).
 type Content struct {
 	Size   int64     `json:"size"`
-	Chunks []ChunkID `json:"chunks,omitempty"`
+	Chunks Blocklist `json:"chunks,omitzero"`
 }
 
 // HashChunk names the bytes of a chunk. A chunk of zeros gets the zero id.
@@ -66,39 +70,36 @@ func ChunkLen(size int64, i int) int {
 }
 
 // Ref returns chunk i of the content.
-func (c Content) Ref(i int) ChunkRef { return ChunkRef{c.Chunks[i], ChunkLen(c.Size, i)} }
+func (c Content) Ref(i int) ChunkRef { return ChunkRef{c.Chunks.At(i), ChunkLen(c.Size, i)} }
 
 // Refs returns the chunks of the content that are stored somewhere: all but those of zeros.
 func (c Content) Refs() []ChunkRef {
-	refs := make([]ChunkRef, 0, len(c.Chunks))
-	for i, id := range c.Chunks {
-		if id != ZeroChunk {
-			refs = append(refs, c.Ref(i))
-		}
+	refs := make([]ChunkRef, 0, len(c.Chunks.IDs()))
+	for i, id := range c.Chunks.All() {
+		refs = append(refs, ChunkRef{id, ChunkLen(c.Size, i)})
 	}
 	return refs
 }
 
-// Equal reports whether two contents are the same bytes.
-func (c Content) Equal(d Content) bool {
-	if c.Size != d.Size || len(c.Chunks) != len(d.Chunks) {
-		return false
+// Data returns how many bytes the chunks have that are stored somewhere: those of a sparse file without its holes.
+func (c Content) Data() int64 {
+	n := int64(len(c.Chunks.IDs())) * ChunkSize
+	if last := c.Chunks.Len() - 1; c.Chunks.At(last) != ZeroChunk {
+		n -= ChunkSize - int64(ChunkLen(c.Size, last))
 	}
-	for i := range c.Chunks {
-		if c.Chunks[i] != d.Chunks[i] {
-			return false
-		}
-	}
-	return true
+	return n
 }
 
+// Equal reports whether two contents are the same bytes.
+func (c Content) Equal(d Content) bool { return c.Size == d.Size && c.Chunks.Equal(d.Chunks) }
+
 // IsZero reports whether the file is empty; it also keeps empty contents out of JSON.
-func (c Content) IsZero() bool { return c.Size == 0 && len(c.Chunks) == 0 }
+func (c Content) IsZero() bool { return c.Size == 0 && c.Chunks.IsZero() }
 
 // Check returns ErrInvalid unless the list is as long as the size wants.
 func (c Content) Check() error {
-	if c.Size < 0 || c.Size > MaxFileSize || len(c.Chunks) != NumChunks(c.Size) {
-		return fmt.Errorf("%w: content of %d bytes with %d chunks", ErrInvalid, c.Size, len(c.Chunks))
+	if c.Size < 0 || c.Size > MaxFileSize || c.Chunks.Len() != NumChunks(c.Size) || len(c.Chunks.IDs()) > MaxChunks {
+		return fmt.Errorf("%w: content of %d bytes with %d chunks, %d of them not of zeros", ErrInvalid, c.Size, c.Chunks.Len(), len(c.Chunks.IDs()))
 	}
 	return nil
 }
@@ -107,12 +108,19 @@ func (c Content) Check() error {
 // what Dropbox publishes as its content hash.
 func (c Content) ContentID() ChunkID {
 	h := sha256.New()
-	for i, id := range c.Chunks {
-		if id == ZeroChunk {
-			id = zeroHash(ChunkLen(c.Size, i))
+	next := 0
+	zeros := func(end int) { // up to chunk end
+		for ; next < end; next++ {
+			id := zeroHash(ChunkLen(c.Size, next))
+			h.Write(id[:])
 		}
-		h.Write(id[:])
 	}
+	for i, id := range c.Chunks.All() {
+		zeros(i)
+		h.Write(id[:])
+		next = i + 1
+	}
+	zeros(c.Chunks.Len())
 	return ChunkID(h.Sum(nil))
 }
 

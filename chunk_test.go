@@ -14,7 +14,7 @@ func TestChunkLengths(t *testing.T) {
 		size int64
 		n    int
 		last int
-	}{{0, 0, 0}, {1, 1, 1}, {ChunkSize, 1, ChunkSize}, {ChunkSize + 1, 2, 1}, {MaxFileSize, MaxChunks, ChunkSize}} {
+	}{{0, 0, 0}, {1, 1, 1}, {ChunkSize, 1, ChunkSize}, {ChunkSize + 1, 2, 1}, {MaxFileSize, MaxFileChunks, ChunkSize - 4096}} {
 		if got := NumChunks(c.size); got != c.n {
 			t.Errorf("NumChunks(%d) = %d, want %d", c.size, got, c.n)
 		}
@@ -62,7 +62,7 @@ func TestContentID(t *testing.T) {
 	tail := make([]byte, 10) // zeros, whose name here is not their hash
 	h1, h2 := sha256.Sum256(data), sha256.Sum256(tail)
 	want := sha256.Sum256(append(h1[:], h2[:]...))
-	c := Content{Size: ChunkSize + 10, Chunks: []ChunkID{HashChunk(data), HashChunk(tail)}}
+	c := Content{Size: ChunkSize + 10, Chunks: Blocks(HashChunk(data), HashChunk(tail))}
 	if got := c.ContentID(); got != want {
 		t.Errorf("content id %s, want %x", got, want)
 	}
@@ -75,12 +75,31 @@ func TestContentID(t *testing.T) {
 	}
 }
 
+func TestData(t *testing.T) {
+	id := ChunkID{1}
+	for _, c := range []struct {
+		content Content
+		want    int64
+	}{
+		{Content{}, 0},
+		{Content{Size: 7, Chunks: Blocks(id)}, 7},
+		{Content{Size: 7, Chunks: Blocks(ZeroChunk)}, 0},
+		{Content{Size: ChunkSize + 7, Chunks: Blocks(id, ZeroChunk)}, ChunkSize},
+		{Content{Size: ChunkSize + 7, Chunks: Blocks(ZeroChunk, id)}, 7},
+		{Content{Size: 3 * ChunkSize, Chunks: Blocks(id, ZeroChunk, id)}, 2 * ChunkSize},
+	} {
+		if got := c.content.Data(); got != c.want {
+			t.Errorf("%d bytes in %d chunks: %d are data, want %d", c.content.Size, c.content.Chunks.Len(), got, c.want)
+		}
+	}
+}
+
 func TestContentCheck(t *testing.T) {
 	for name, c := range map[string]Content{
 		"negative":        {Size: -1},
-		"too few chunks":  {Size: ChunkSize + 1, Chunks: make([]ChunkID, 1)},
-		"too many chunks": {Size: 1, Chunks: make([]ChunkID, 2)},
-		"too large":       {Size: MaxFileSize + 1, Chunks: make([]ChunkID, MaxChunks+1)},
+		"too few chunks":  {Size: ChunkSize + 1, Chunks: Blocks(make([]ChunkID, 1)...)},
+		"too many chunks": {Size: 1, Chunks: Blocks(make([]ChunkID, 2)...)},
+		"too large":       {Size: MaxFileSize + 1, Chunks: Blocklist{}.Edit(MaxFileChunks, nil)},
 	} {
 		if err := c.Check(); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)

@@ -36,7 +36,7 @@ func TestNodeCheck(t *testing.T) {
 		"its own parent":   func(n *Node) { n.Parent = n.ID },
 		"kind":             func(n *Node) { n.Kind = 99 },
 		"no kind":          func(n *Node) { n.Kind = 0 },
-		"content":          func(n *Node) { n.Content.Chunks = nil },
+		"content":          func(n *Node) { n.Content.Chunks = Blocklist{} },
 		"empty target":     func(n *Node) { n.Kind, n.Target = KindSymlink, "" },
 		"target with NUL":  func(n *Node) { n.Kind, n.Target = KindSymlink, "a\x00" },
 		"target not UTF-8": func(n *Node) { n.Kind, n.Target = KindSymlink, "\xff" },

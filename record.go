@@ -120,7 +120,7 @@ func (n *Node) field(tag byte, v value) {
 	case tagNodeSize:
 		n.Content.Size = v.int()
 	case tagNodeChunks:
-		n.Content.Chunks = v.chunks()
+		n.Content.Chunks = v.chunks(n.Content.Size)
 	case tagNodeTarget:
 		n.Target = string(v.b)
 	case tagNodeMount:
@@ -276,7 +276,7 @@ func (op *Op) field(tag byte, v value) {
 		} else if tag == tagOpSize {
 			op.Content.Size = v.int()
 		} else {
-			op.Content.Chunks = v.chunks()
+			op.Content.Chunks = v.chunks(op.Content.Size)
 		}
 	case tagOpTarget:
 		op.Target = string(v.b)
@@ -437,7 +437,7 @@ func (r *Revision) field(tag byte, v value) {
 	case tagRevisionSize:
 		r.Content.Size = v.int()
 	case tagRevisionChunks:
-		r.Content.Chunks = v.chunks()
+		r.Content.Chunks = v.chunks(r.Content.Size)
 	case tagRevisionMTime:
 		r.MTime = v.int()
 	case tagRevisionTime:
@@ -520,15 +520,18 @@ func (w *fields) origin(tag byte, at Origin, rev JID) {
 	w.put(tag, binary.BigEndian.AppendUint64(v, uint64(rev)))
 }
 
-func (w *fields) chunks(tag byte, ids []ChunkID) {
-	if len(ids) == 0 {
+// chunks comes after the content's size, which its reader has to know.
+func (w *fields) chunks(tag byte, l Blocklist) {
+	if l.IsZero() {
+		return
+	}
+	if l.Len() > longList {
+		w.put(tag, l.Append(nil))
 		return
 	}
 	w.b = append(w.b, tag)
-	w.b = binary.AppendUvarint(w.b, uint64(len(ids)*len(ChunkID{})))
-	for _, id := range ids {
-		w.b = append(w.b, id[:]...)
-	}
+	w.b = binary.AppendUvarint(w.b, uint64(l.Len()*len(ChunkID{})))
+	w.b = l.Append(w.b)
 }
 
 func (w *fields) xattrs(tag byte, m map[string][]byte) {
@@ -619,20 +622,17 @@ func (v value) origin() (at Origin, rev JID) {
 	return at, JID(binary.BigEndian.Uint64(v.b[n-8:]))
 }
 
-func (v value) chunks() []ChunkID {
-	const n = len(ChunkID{})
-	if len(v.b)%n != 0 || len(v.b) > MaxChunks*n {
+// chunks reads the list of a content of that size; or of another that is short, if the size is one of those.
+func (v value) chunks(size int64) Blocklist {
+	n := NumChunks(size)
+	if n <= longList {
+		n = min(len(v.b)/len(ChunkID{}), longList)
+	}
+	l, rest, err := CutBlocklist(v.b, n)
+	if err != nil || len(rest) > 0 {
 		v.fail()
-		return nil
 	}
-	if len(v.b) == 0 {
-		return nil
-	}
-	ids := make([]ChunkID, len(v.b)/n)
-	for i := range ids {
-		copy(ids[i][:], v.b[i*n:])
-	}
-	return ids
+	return l
 }
 
 func (v value) xattrs() map[string][]byte {

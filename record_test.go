@@ -15,7 +15,7 @@ func sampleNode() Node {
 		ID: NewNodeID(time.UnixMilli(1)), Parent: NewNodeID(time.UnixMilli(2)), Name: "naïve.txt", Kind: KindFile,
 		Revs: Revs{3, 4, 5}, Last: 5,
 		Attr:    Attr{Mode: 0o4755, MTime: -7, UID: 1000, GID: 100, Xattrs: map[string][]byte{"user.a": {1}, "user.b": {}}},
-		Content: Content{Size: ChunkSize + 1, Chunks: []ChunkID{{1}, {2}}},
+		Content: Content{Size: ChunkSize + 1, Chunks: Blocks([]ChunkID{{1}, {2}}...)},
 		CTime:   42, Ino: 77, Deleted: true,
 		Link: NodeID{8}, Links: []NodeID{{9}, {10}}, Device: 0x103,
 	}

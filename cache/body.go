@@ -177,27 +177,26 @@ func (b *body) repair(why error) (found bool, err error) {
 		return false, err
 	}
 	b.parts, b.content = parts{}, dbfs.Content{}
+	chunks := make(map[int]dbfs.ChunkID)
 	err = b.c.pins.each(func(id dbfs.ChunkID, u unsent) {
 		if !u.loose && u.at.file == b.file {
 			b.present.set(u.at.i)
 			b.unsent.set(u.at.i)
 			b.content.Size = max(b.content.Size, int64(u.at.i)*dbfs.ChunkSize+int64(u.n))
-			for len(b.content.Chunks) <= u.at.i {
-				b.content.Chunks = append(b.content.Chunks, dbfs.ZeroChunk)
-			}
-			b.content.Chunks[u.at.i] = id
+			chunks[u.at.i] = id
 		}
 	})
 	if err != nil {
 		return false, err
 	}
+	b.content.Chunks = b.content.Chunks.Edit(dbfs.NumChunks(b.content.Size), chunks)
 	return true, b.save(set(contentKey(b.file), encodeContent(b.content)))
 }
 
 // holds reports whether chunk i in the file is the one of that name. mu may be held for
 // reading only.
 func (b *body) holds(i int, id dbfs.ChunkID) bool {
-	return b.present.has(i) && !b.touched.has(i) && i < len(b.content.Chunks) && b.content.Chunks[i] == id
+	return id != dbfs.ZeroChunk && b.present.has(i) && !b.touched.has(i) && b.content.Chunks.At(i) == id
 }
 
 // readAt reads bytes of chunk i, from lo on within it, if it is here under that name.
@@ -255,7 +254,7 @@ func (b *body) check(i int, id dbfs.ChunkID, again bool) error {
 // insert puts a chunk that was fetched into its place, if this is still its place.
 // data has been verified.
 func (b *body) insert(i int, id dbfs.ChunkID, data []byte) (bool, error) {
-	if i >= len(b.content.Chunks) || b.content.Chunks[i] != id || b.touched.has(i) {
+	if id == dbfs.ZeroChunk || b.content.Chunks.At(i) != id || b.touched.has(i) {
 		return false, nil
 	}
 	if b.present.has(i) {
@@ -354,7 +353,7 @@ func (b *body) clean(i int) bool {
 
 // hint tells the others that chunk i is here.
 func (b *body) hint(i int) error {
-	return b.c.cache.update(set(hintKey(b.content.Chunks[i], spot{b.file, i}), []byte{}))
+	return b.c.cache.update(set(hintKey(b.content.Chunks.At(i), spot{b.file, i}), []byte{}))
 }
 
 // move takes the body to another home, by the steps drawn in keys.go.
@@ -413,7 +412,7 @@ func (b *body) remove() error {
 		return nil
 	}
 	var hints []change
-	for i, id := range b.content.Chunks {
+	for i, id := range b.content.Chunks.All() {
 		if b.clean(i) {
 			hints = append(hints, del(hintKey(id, spot{b.file, i})))
 		}
@@ -438,8 +437,8 @@ func (b *body) retarget(content dbfs.Content) error {
 		return nil
 	}
 	var drop []int
-	for i, id := range b.content.Chunks {
-		if b.present.has(i) && (i >= len(content.Chunks) || content.Chunks[i] != id) {
+	for i, id := range b.content.Chunks.All() {
+		if b.present.has(i) && content.Chunks.At(i) != id {
 			drop = append(drop, i)
 		}
 	}
@@ -494,7 +493,7 @@ func (b *body) source(i int) source { return source{file: b.f, off: int64(i) * d
 // wanted reports whether a version that is open names chunk i so.
 func (b *body) wanted(i int, id dbfs.ChunkID) bool {
 	for h := range b.handles {
-		if i < len(h.content.Chunks) && h.content.Chunks[i] == id {
+		if h.content.Chunks.At(i) == id {
 			return true
 		}
 	}
@@ -542,7 +541,7 @@ func (b *body) leaveKept() error {
 			return
 		}
 		var kept bool
-		if kept, err = b.c.keepsChunk(b.content.Chunks[i]); kept && err == nil {
+		if kept, err = b.c.keepsChunk(b.content.Chunks.At(i)); kept && err == nil {
 			err = b.c.keepLoose(b.content.Ref(i), b.source(i))
 		}
 	})

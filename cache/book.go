@@ -56,15 +56,12 @@ func badRecord(what string) error {
 }
 
 func encodeContent(c dbfs.Content) []byte {
-	return seal(appendContent(newRecord(8+32*len(c.Chunks)), c))
+	return seal(appendContent(newRecord(8+c.Chunks.Bytes()), c))
 }
 
 func appendContent(b []byte, c dbfs.Content) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Size))
-	for _, id := range c.Chunks {
-		b = append(b, id[:]...)
-	}
-	return b
+	return c.Chunks.Append(b)
 }
 
 func decodeContent(b []byte) (dbfs.Content, error) {
@@ -85,14 +82,7 @@ func cutContent(what string, b []byte) (c dbfs.Content, rest []byte, err error) 
 		return c, nil, badRecord(what)
 	}
 	c.Size, b = int64(binary.BigEndian.Uint64(b)), b[8:]
-	if c.Size < 0 || c.Size > dbfs.MaxFileSize || len(b) < 32*dbfs.NumChunks(c.Size) {
-		return dbfs.Content{}, nil, badRecord(what)
-	}
-	c.Chunks = make([]dbfs.ChunkID, dbfs.NumChunks(c.Size))
-	for i := range c.Chunks {
-		c.Chunks[i], b = dbfs.ChunkID(b[:32]), b[32:]
-	}
-	if c.Check() != nil {
+	if c.Chunks, b, err = dbfs.CutBlocklist(b, dbfs.NumChunks(c.Size)); err != nil || c.Check() != nil {
 		return dbfs.Content{}, nil, badRecord(what)
 	}
 	return c, b, nil
@@ -105,6 +95,13 @@ func cutBitmap(what string, b []byte) (m bitmap, rest []byte, err error) {
 	}
 	n := int(binary.BigEndian.Uint16(b))
 	b = b[2:]
+	if n == longBitmap {
+		m, rest, ok := cutLongBitmap(b)
+		if !ok {
+			return nil, nil, badRecord(what)
+		}
+		return m, rest, nil
+	}
 	if n > dbfs.MaxChunks/64 || len(b) < 8*n {
 		return nil, nil, badRecord(what)
 	}
@@ -194,7 +191,7 @@ func (u unsent) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, u.session)
 	b = binary.BigEndian.AppendUint64(b, u.seal)
 	if !u.loose {
-		b = binary.BigEndian.AppendUint16(append(b, u.at.file.bytes()...), uint16(u.at.i))
+		b = u.at.append(b)
 	}
 	return seal(b)
 }
@@ -204,7 +201,7 @@ func decodeUnsent(b []byte) (unsent, error) {
 	if err != nil {
 		return unsent{}, err
 	}
-	if len(b) != 20 && len(b) != 20+fileLen+2 {
+	if len(b) < 20 {
 		return unsent{}, badRecord("unsent")
 	}
 	u := unsent{
@@ -213,10 +210,11 @@ func decodeUnsent(b []byte) (unsent, error) {
 		seal:    binary.BigEndian.Uint64(b[12:]),
 		loose:   len(b) == 20,
 	}
+	ok := true
 	if !u.loose {
-		u.at = spot{fileFrom(b[20:]), int(binary.BigEndian.Uint16(b[20+fileLen:]))}
+		u.at, ok = spotFrom(b[20:])
 	}
-	if u.n > dbfs.ChunkSize || u.at.i >= dbfs.MaxChunks {
+	if u.n > dbfs.ChunkSize || !ok {
 		return unsent{}, badRecord("unsent")
 	}
 	return u, nil

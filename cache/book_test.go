@@ -20,7 +20,7 @@ var samples = []struct {
 	{
 		"content", "01" + "0000000000400001" + "1100000000000000000000000000000000000000000000000000000000000000" + "0000000000000000000000000000000000000000000000000000000000000000" + "d4135a1e",
 		func(b []byte) (any, error) { return decodeContent(b) },
-		dbfs.Content{Size: dbfs.ChunkSize + 1, Chunks: []dbfs.ChunkID{{0x11}, {}}},
+		dbfs.Content{Size: dbfs.ChunkSize + 1, Chunks: dbfs.Blocks([]dbfs.ChunkID{{0x11}, {}}...)},
 	},
 	{
 		"parts", "01" + "00000007" + "0000000000000009" + "01" + "00010000000000000003" + "00010000000000000001" + "0000" + "00010000000000000002" + "ee5b6411",

@@ -86,7 +86,7 @@ func (s *store) count() int {
 // upload puts the bytes of a whole file into the store and returns their blocklist.
 func (s *store) upload(data []byte) dbfs.Content {
 	c := contentOf(data)
-	for i, id := range c.Chunks {
+	for i, id := range c.Chunks.All() {
 		if id != dbfs.ZeroChunk {
 			s.Put(ctx, 1, c.Ref(i), chunkOf(data, i))
 		}
@@ -95,11 +95,12 @@ func (s *store) upload(data []byte) dbfs.Content {
 }
 
 func contentOf(data []byte) dbfs.Content {
-	c := dbfs.Content{Size: int64(len(data))}
-	for i := range dbfs.NumChunks(c.Size) {
-		c.Chunks = append(c.Chunks, dbfs.HashChunk(chunkOf(data, i)))
+	size := int64(len(data))
+	var ids []dbfs.ChunkID
+	for i := range dbfs.NumChunks(size) {
+		ids = append(ids, dbfs.HashChunk(chunkOf(data, i)))
 	}
-	return c
+	return dbfs.Content{Size: size, Chunks: dbfs.Blocks(ids...)}
 }
 
 func chunkOf(data []byte, i int) []byte {
@@ -180,7 +181,7 @@ func (w *world) isNeeded(id dbfs.ChunkID) bool {
 func (w *world) need(c dbfs.Content) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, id := range c.Chunks {
+	for _, id := range c.Chunks.All() {
 		w.needed[id] = true
 	}
 }
@@ -188,7 +189,7 @@ func (w *world) need(c dbfs.Content) {
 func (w *world) unneed(c dbfs.Content) {
 	w.t.Helper()
 	w.mu.Lock()
-	for _, id := range c.Chunks {
+	for _, id := range c.Chunks.All() {
 		delete(w.needed, id)
 	}
 	w.mu.Unlock()
@@ -264,7 +265,7 @@ func (w *world) make(f File, data []byte) dbfs.Content {
 // sent is the syncer: chunks to the store, then out of the journal.
 func (w *world) sent(f File, c dbfs.Content) {
 	w.t.Helper()
-	for i, id := range c.Chunks {
+	for i, id := range c.Chunks.All() {
 		if id == dbfs.ZeroChunk {
 			continue
 		}
@@ -413,7 +414,7 @@ func TestReadErrors(t *testing.T) {
 		if err := read(ctx); !errors.Is(err, dbfs.ErrCorrupt) || errors.Is(err, dbfs.ErrNotExist) {
 			t.Errorf("chunk missing: %v", err)
 		}
-		w.store.set(func() { w.store.chunks[content.Chunks[0]] = random(n) })
+		w.store.set(func() { w.store.chunks[content.Chunks.At(0)] = random(n) })
 		if err := read(ctx); !errors.Is(err, dbfs.ErrCorrupt) {
 			t.Errorf("wrong bytes: %v", err)
 		}
@@ -718,7 +719,7 @@ func TestRecover(t *testing.T) {
 	c := w.make(file(2), lose)
 	w.make(file(3), small)
 	w.mu.Lock()
-	for _, id := range c.Chunks {
+	for _, id := range c.Chunks.All() {
 		delete(w.needed, id)
 	}
 	w.mu.Unlock()
@@ -780,7 +781,7 @@ func TestUnsentIsSetAside(t *testing.T) {
 				change(w, c)
 				w.c.evictor.size.Store(1 << 30)
 				for range 2 {
-					for i := range c.Chunks {
+					for i := range c.Chunks.All() {
 						b, err := w.c.Chunk(ctx, file(1), i, c.Ref(i))
 						if err != nil || !bytes.Equal(b, chunkOf(data, i)) {
 							t.Fatalf("chunk %d: %d bytes, %v", i, len(b), err)
@@ -813,16 +814,13 @@ func TestUnpinWhileADraftHolds(t *testing.T) {
 
 func TestUnpinManySmallOnes(t *testing.T) {
 	w := newWorld(t, nil)
-	all := dbfs.Content{}
-	for i := range 40 {
-		c := w.make(file(i), random(SmallSize))
-		all.Chunks, all.Size = append(all.Chunks, c.Chunks...), all.Size+c.Size
-	}
 	var refs []dbfs.ChunkRef
+	for i := range 40 {
+		refs = append(refs, w.make(file(i), random(SmallSize)).Refs()...)
+	}
 	w.mu.Lock()
-	for _, id := range all.Chunks {
-		delete(w.needed, id)
-		refs = append(refs, dbfs.ChunkRef{ID: id, Len: SmallSize})
+	for _, ref := range refs {
+		delete(w.needed, ref.ID)
 	}
 	w.mu.Unlock()
 	w.check(w.c.Unpin(refs))
@@ -870,7 +868,7 @@ func TestFirstSyncIsOfWhatTheLastProcessSealed(t *testing.T) {
 	w.check(d.Close())
 	w.close()
 	w.open()
-	body, aside := w.c.state.bodyFile(file(1)), w.c.state.chunkFile(content.Chunks[0])
+	body, aside := w.c.state.bodyFile(file(1)), w.c.state.chunkFile(content.Chunks.At(0))
 	for _, name := range []string{body, filepath.Dir(body), aside, filepath.Dir(aside)} {
 		if _, ok := w.c.dirty[name]; !ok {
 			t.Errorf("%s is not for the next Sync", name)

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -101,7 +100,7 @@ func (c *crashing) record(op string, file, v int) {
 
 func (c *crashing) needed(id dbfs.ChunkID) bool {
 	for _, content := range c.edits {
-		if slices.Contains(content.Chunks, id) {
+		if content.Chunks.Index(id) >= 0 {
 			return true
 		}
 	}
@@ -132,12 +131,12 @@ func (c *crashing) check(cache *Cache) {
 	unsent := map[dbfs.ChunkID]int64{}
 	for e, content := range c.edits {
 		data := version(e[0], e[1])
-		for i := range content.Chunks {
+		for i := range content.Chunks.All() {
 			b, err := cache.Chunk(ctx, file(e[0]), i, content.Ref(i))
 			if err != nil || !bytes.Equal(b, chunkOf(data, i)) {
 				c.t.Fatalf("file %d version %d chunk %d: %d bytes, %v", e[0], e[1], i, len(b), err)
 			}
-			unsent[content.Chunks[i]] = int64(len(b))
+			unsent[content.Chunks.At(i)] = int64(len(b))
 		}
 	}
 	want := int64(0)

@@ -62,8 +62,8 @@ func TestDamagedRecords(t *testing.T) {
 	for what, keys := range map[string]struct{ clean, unsent []byte }{
 		"content": {contentKey(file(1)), contentKey(file(3))},
 		"parts":   {partsKey(file(1)), partsKey(file(3))},
-		"value":   {valueKey(contentOf(small).Chunks[0]), nil},
-		"loose":   {looseKey(contentOf(small).Chunks[0]), nil},
+		"value":   {valueKey(contentOf(small).Chunks.At(0)), nil},
+		"loose":   {looseKey(contentOf(small).Chunks.At(0)), nil},
 		"total":   {totalKey, nil},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestChunkWhileTheDraftIsRewritten(t *testing.T) {
 	wg.Go(func() {
 		for c := range edits {
 			for range 3 {
-				for i := range c.Chunks {
+				for i := range c.Chunks.All() {
 					b, err := w.c.Chunk(ctx, file(1), i, c.Ref(i))
 					if err != nil || c.Ref(i).Verify(b) != nil {
 						t.Errorf("chunk %d: %d bytes, %v", i, len(b), err)

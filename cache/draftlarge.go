@@ -193,7 +193,7 @@ func (l *largeDraft) ref(i int) dbfs.ChunkRef {
 	if l.isShared(i) {
 		return l.chunks[i].shared
 	}
-	if i >= 0 && i < len(l.b.content.Chunks) {
+	if i >= 0 && i < l.b.content.Chunks.Len() {
 		return l.b.content.Ref(i)
 	}
 	return dbfs.ChunkRef{}
@@ -392,6 +392,9 @@ func (l *largeDraft) carryOut(pl plan) error {
 			first = append(first, t.i)
 		}
 	}
+	if err := l.fits(first, pl.grow); err != nil {
+		return err
+	}
 	if err := l.b.touch(first); err != nil {
 		return err
 	}
@@ -410,12 +413,35 @@ func (l *largeDraft) carryOut(pl plan) error {
 	return nil
 }
 
+// fits refuses to change more chunks of a sparse file of that size than may be other than zeros.
+func (l *largeDraft) fits(first []int, size int64) error {
+	n := dbfs.NumChunks(size)
+	if n <= dbfs.MaxChunks || len(first) == 0 {
+		return nil
+	}
+	was, data := l.b.content.Chunks, 0
+	for i := range was.All() {
+		if i < n && !l.b.touched.has(i) && !slices.Contains(first, i) {
+			data++
+		}
+	}
+	for i := range l.b.touched.all() {
+		if i < n {
+			data++
+		}
+	}
+	if data+len(first) > dbfs.MaxChunks {
+		return fmt.Errorf("%w: a file may have %d bytes that are not in holes, in chunks of %d", dbfs.ErrTooLarge, int64(dbfs.MaxChunks)*dbfs.ChunkSize, dbfs.ChunkSize)
+	}
+	return nil
+}
+
 // cut makes the draft shorter: chunks beyond the new end are gone.
 func (l *largeDraft) cut(size int64) error {
 	n := dbfs.NumChunks(size)
 	var gone []int
-	for i := n; i < max(len(l.b.content.Chunks), dbfs.NumChunks(l.size)); i++ {
-		if !l.b.touched.has(i) && i < len(l.b.content.Chunks) {
+	for i := range l.b.content.Chunks.From(n) {
+		if !l.b.touched.has(i) {
 			gone = append(gone, i)
 		}
 	}
@@ -559,22 +585,24 @@ func (l *largeDraft) seal() (dbfs.Content, []dbfs.ChunkRef, error) {
 
 // cutOut returns the blocklist, and the chunks of it that are new.
 func (l *largeDraft) cutOut() (dbfs.Content, []sealed, error) {
-	content := dbfs.Content{Size: l.size, Chunks: make([]dbfs.ChunkID, dbfs.NumChunks(l.size))}
+	content := dbfs.Content{Size: l.size}
+	changed := make(map[int]dbfs.ChunkID)
 	var chunks []sealed
-	for i := range content.Chunks {
-		content.Chunks[i] = l.ref(i).ID
-		if !l.b.touched.has(i) {
-			continue
+	for i := range l.b.touched.all() {
+		n := dbfs.ChunkLen(l.size, i)
+		if n == 0 { // cut off
+			break
 		}
 		id, err := l.name(i)
 		if err != nil {
 			return content, nil, err
 		}
-		content.Chunks[i] = id
+		changed[i] = id
 		if id != dbfs.ZeroChunk {
-			chunks = append(chunks, sealed{ref: content.Ref(i), at: spot{l.b.file, i}, elsewhere: l.isShared(i)})
+			chunks = append(chunks, sealed{ref: dbfs.ChunkRef{ID: id, Len: n}, at: spot{l.b.file, i}, elsewhere: l.isShared(i)})
 		}
 	}
+	content.Chunks = l.b.content.Chunks.Edit(dbfs.NumChunks(l.size), changed)
 	return content, chunks, nil
 }
 
@@ -615,7 +643,7 @@ func (b *body) become(content dbfs.Content, chunks []sealed) {
 func (l *largeDraft) punchZeros(content dbfs.Content, was parts) error {
 	var err error
 	was.touched.each(func(i int) {
-		if i < len(content.Chunks) && content.Chunks[i] == dbfs.ZeroChunk {
+		if i < content.Chunks.Len() && content.Chunks.At(i) == dbfs.ZeroChunk {
 			err = errors.Join(err, punch(l.b.f, int64(i)*dbfs.ChunkSize, dbfs.ChunkSize))
 		}
 	})

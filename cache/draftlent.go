@@ -317,24 +317,37 @@ func (l *lentDraft) cutOut() (content dbfs.Content, chunks []sealed, laid map[db
 	for _, ref := range l.d.held {
 		held[ref.ID] = true
 	}
-	content = dbfs.Content{Size: l.size, Chunks: make([]dbfs.ChunkID, dbfs.NumChunks(l.size))}
+	content = dbfs.Content{Size: l.size}
+	changed := make(map[int]dbfs.ChunkID)
 	laid = make(map[dbfs.ChunkID][]change)
 	buf := make([]byte, min(l.size, dbfs.ChunkSize))
-	for i := range content.Chunks {
+	for i := 0; i < dbfs.NumChunks(l.size); i++ {
+		if next := l.nextData(i); next > i { // all before it is a hole
+			for k := range was.Chunks.From(i) {
+				if k >= next {
+					break
+				}
+				changed[k] = dbfs.ZeroChunk
+			}
+			i = next - 1
+			continue
+		}
 		n := dbfs.ChunkLen(l.size, i)
-		same := i < len(was.Chunks) && dbfs.ChunkLen(was.Size, i) == n && int64(i)*dbfs.ChunkSize+int64(n) <= l.least
+		same := i < was.Chunks.Len() && dbfs.ChunkLen(was.Size, i) == n && int64(i)*dbfs.ChunkSize+int64(n) <= l.least
 		data := buf[:n]
 		if same && !l.mapped && !l.touched.has(i) {
-			content.Chunks[i] = was.Chunks[i]
 			data = nil
 		} else {
 			if _, err := l.loan.f.ReadAt(data, int64(i)*dbfs.ChunkSize); err != nil {
 				return content, nil, nil, noEOF(err)
 			}
-			content.Chunks[i] = dbfs.HashChunk(data)
-			same = same && content.Chunks[i] == was.Chunks[i]
+			changed[i] = dbfs.HashChunk(data)
+			same = same && changed[i] == was.Chunks.At(i)
 		}
-		ref := content.Ref(i)
+		ref := dbfs.ChunkRef{ID: was.Chunks.At(i), Len: n}
+		if data != nil {
+			ref.ID = changed[i]
+		}
 		if ref.ID == dbfs.ZeroChunk || same && !held[ref.ID] {
 			continue
 		}
@@ -345,7 +358,20 @@ func (l *lentDraft) cutOut() (content dbfs.Content, chunks []sealed, laid map[db
 		}
 		chunks = append(chunks, sealed{ref: ref, loose: true})
 	}
+	content.Chunks = was.Chunks.Edit(dbfs.NumChunks(l.size), changed)
 	return content, chunks, laid, nil
+}
+
+// nextData returns the first chunk from i on that is not wholly in a hole of the file; i if that cannot be known.
+func (l *lentDraft) nextData(i int) int {
+	at, err := unix.Seek(l.loan.Fd(), int64(i)*dbfs.ChunkSize, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		return dbfs.NumChunks(l.size)
+	}
+	if err != nil {
+		return i
+	}
+	return int(at / dbfs.ChunkSize)
 }
 
 // lay puts a chunk by itself, unless it is unsent already: its copy may have survived a Sync.

@@ -100,7 +100,7 @@ func (s *smallDraft) seal(ctx context.Context) (dbfs.Content, []dbfs.ChunkRef, e
 	var held []dbfs.ChunkRef
 	if len(s.data) > 0 {
 		ref := dbfs.ChunkRef{ID: dbfs.HashChunk(s.data), Len: len(s.data)}
-		content.Chunks = []dbfs.ChunkID{ref.ID}
+		content.Chunks = dbfs.Blocks(ref.ID)
 		if ref.ID != dbfs.ZeroChunk {
 			if err := s.enter(ctx, ref); err != nil {
 				return content, nil, err

@@ -384,7 +384,7 @@ func (b *body) evict(want int64) (int64, error) {
 				return
 			}
 			var kept bool // by another file, which has its bytes here
-			if kept, failed = b.c.keepsChunk(b.content.Chunks[i]); !kept && failed == nil {
+			if kept, failed = b.c.keepsChunk(b.content.Chunks.At(i)); !kept && failed == nil {
 				gone = append(gone, i)
 				n += int64(dbfs.ChunkLen(b.content.Size, i))
 			}
@@ -415,7 +415,7 @@ func (b *body) drop(gone []int) error {
 	fault.Here(fault.ChunkEvicted)
 	var hints []change
 	for _, i := range gone {
-		hints = append(hints, del(hintKey(b.content.Chunks[i], spot{b.file, i})))
+		hints = append(hints, del(hintKey(b.content.Chunks.At(i), spot{b.file, i})))
 		if err := punch(b.f, int64(i)*dbfs.ChunkSize, dbfs.ChunkSize); err != nil {
 			return err
 		}

@@ -220,7 +220,7 @@ func (h *history) send() {
 		return
 	}
 	e := h.pending[i][0]
-	for n, id := range e.content.Chunks {
+	for n, id := range e.content.Chunks.All() {
 		if id == dbfs.ZeroChunk {
 			continue
 		}
@@ -241,7 +241,7 @@ func (h *history) settled() {
 	needed := map[dbfs.ChunkID]bool{}
 	for _, edits := range h.pending {
 		for _, e := range edits {
-			for _, id := range e.content.Chunks {
+			for _, id := range e.content.Chunks.All() {
 				needed[id] = true
 			}
 		}
@@ -328,7 +328,7 @@ func (h *history) end() {
 		h.must(b.Close())
 		for len(h.pending[i]) > 0 {
 			e := h.pending[i][0]
-			for n, id := range e.content.Chunks {
+			for n, id := range e.content.Chunks.All() {
 				if id != dbfs.ZeroChunk {
 					_, err := h.c.Chunk(ctx, file(i), n, e.content.Ref(n))
 					h.must(err)

@@ -104,7 +104,11 @@ func (l *largeDraft) next(off int64, hole bool) (int64, bool) {
 	return span(l.size, off, hole, func(from, end int64) (int64, bool) {
 		i := int(from / dbfs.ChunkSize)
 		if !l.isWritten(i) {
-			return from, hole == (l.ref(i).ID == dbfs.ZeroChunk)
+			zeros := l.ref(i).ID == dbfs.ZeroChunk
+			if zeros && !hole {
+				from = l.nextChunk(i, end)
+			}
+			return from, hole == zeros
 		}
 		whence := unix.SEEK_DATA
 		if hole {
@@ -117,8 +121,25 @@ func (l *largeDraft) next(off int64, hole bool) (int64, bool) {
 		if err != nil { // then all of it counts as data
 			return from, !hole
 		}
-		return at, at < end
+		return min(at, end), at < end
 	})
+}
+
+// nextChunk returns where the first chunk behind i begins that may be other than zeros; end: it may be the next.
+func (l *largeDraft) nextChunk(i int, end int64) int64 {
+	next := firstFrom(l.b.content.Chunks, i+1, l.size)
+	if t, ok := l.b.touched.next(i + 1); ok {
+		next = min(next, int64(t)*dbfs.ChunkSize)
+	}
+	return max(next, end)
+}
+
+// firstFrom returns where the first chunk begins that is at i or behind it and not of zeros; size: there is none.
+func firstFrom(l dbfs.Blocklist, i int, size int64) int64 {
+	for k := range l.From(i) {
+		return min(int64(k)*dbfs.ChunkSize, size)
+	}
+	return size
 }
 
 // NextData returns where the first bytes of a content at or after off are that are not in a
@@ -131,22 +152,28 @@ func NextHole(c dbfs.Content, off int64) (int64, bool) { return next(c, off, tru
 
 func next(c dbfs.Content, off int64, hole bool) (int64, bool) {
 	return span(c.Size, off, hole, func(from, _ int64) (int64, bool) {
-		return from, hole == (c.Chunks[from/dbfs.ChunkSize] == dbfs.ZeroChunk)
+		i := int(from / dbfs.ChunkSize)
+		zeros := c.Chunks.At(i) == dbfs.ZeroChunk
+		if zeros && !hole {
+			from = firstFrom(c.Chunks, i, c.Size)
+		}
+		return from, hole == zeros
 	})
 }
 
 // span asks chunk after chunk, from off to the size, whether what is sought is between two
-// places in it, and where.
+// places in it, and where; if it is not, from where on it may be.
 func span(size, off int64, hole bool, in func(from, end int64) (at int64, found bool)) (int64, bool) {
 	if off < 0 || off >= size {
 		return 0, false
 	}
 	for off < size {
 		end := min(off/dbfs.ChunkSize*dbfs.ChunkSize+dbfs.ChunkSize, size)
-		if at, found := in(off, end); found {
+		at, found := in(off, end)
+		if found {
 			return at, true
 		}
-		off = end
+		off = max(end, at)
 	}
 	return size, hole
 }

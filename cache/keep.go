@@ -160,7 +160,7 @@ func (k *keeping) count(c *Cache) error {
 	err := c.cache.kv.View(func(txn dbfs.Txn) error {
 		return txn.Scan(keepPrefix, nil, func(_, v []byte) bool {
 			if content, err := decodeContent(v); err == nil {
-				sum += content.Size
+				sum += content.Data()
 			}
 			return true
 		})
@@ -208,7 +208,7 @@ func (c *Cache) Warm(ctx context.Context, f File, content dbfs.Content, fetched 
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
 	var missing []int
-	for i := range content.Chunks {
+	for i := range content.Chunks.All() {
 		here, err := c.resident(h.b, i, content.Ref(i))
 		if err != nil {
 			return fmt.Errorf("warm %s: %w", f, err)

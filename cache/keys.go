@@ -2,6 +2,7 @@ package cache
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/dbfs/dbfs"
 )
@@ -106,15 +107,38 @@ func keptChunkPrefix(id dbfs.ChunkID) []byte      { return key('n', id[:]) }
 func keptChunkKey(id dbfs.ChunkID, f File) []byte { return key('n', id[:], f.bytes()) }
 
 func hintKey(id dbfs.ChunkID, at spot) []byte {
-	return binary.BigEndian.AppendUint16(key('x', id[:], at.file.bytes()), uint16(at.i))
+	return at.append(key('x', id[:]))
 }
 
 func hintFrom(k []byte) (spot, bool) {
-	const n = 2 + 32 + fileLen + 2
-	if len(k) != n {
+	const id = 2 + 32
+	if len(k) < id {
 		return spot{}, false
 	}
-	return spot{fileFrom(k[2+32:]), int(binary.BigEndian.Uint16(k[n-2:]))}, true
+	return spotFrom(k[id:])
+}
+
+// append writes the file, then which chunk of it: u16; u32 where that is not enough.
+func (s spot) append(b []byte) []byte {
+	b = append(b, s.file.bytes()...)
+	if s.i > math.MaxUint16 {
+		return binary.BigEndian.AppendUint32(b, uint32(s.i))
+	}
+	return binary.BigEndian.AppendUint16(b, uint16(s.i))
+}
+
+// spotFrom reads what append wrote, and nothing more.
+func spotFrom(b []byte) (spot, bool) {
+	i := 0
+	switch len(b) {
+	case fileLen + 2:
+		i = int(binary.BigEndian.Uint16(b[fileLen:]))
+	case fileLen + 4:
+		i = int(binary.BigEndian.Uint32(b[fileLen:]))
+	default:
+		return spot{}, false
+	}
+	return spot{fileFrom(b), i}, i < dbfs.MaxFileChunks
 }
 
 var (

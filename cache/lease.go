@@ -100,7 +100,7 @@ func (b *body) copyTo(f *os.File, keep func(i int) bool) error {
 	}
 	var err error
 	b.present.each(func(i int) {
-		if err == nil && keep(i) && i < len(b.content.Chunks) {
+		if err == nil && keep(i) && i < b.content.Chunks.Len() {
 			off := int64(i) * dbfs.ChunkSize
 			err = copyRange(f, off, b.f, off, int64(dbfs.ChunkLen(size, i)))
 		}

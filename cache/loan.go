@@ -58,8 +58,8 @@ func (b *body) lendable(content dbfs.Content) bool {
 		return false
 	}
 	unsent := int64(0)
-	for i, id := range content.Chunks {
-		if id != dbfs.ZeroChunk && !(b.present.has(i) && b.checked.has(i)) {
+	for i := range content.Chunks.All() {
+		if !(b.present.has(i) && b.checked.has(i)) {
 			return false
 		}
 		if b.unsent.has(i) {
@@ -219,11 +219,9 @@ func (b *body) adopt(f *os.File, content dbfs.Content) (bool, error) {
 	}
 	b.home, b.f, b.content, b.parts = b.c.cache, f, content, parts{clock: b.c.evictor.now()}
 	var hints []change
-	for i, id := range content.Chunks {
-		if id != dbfs.ZeroChunk {
-			b.present.set(i)
-			hints = append(hints, set(hintKey(id, spot{b.file, i}), []byte{}))
-		}
+	for i, id := range content.Chunks.All() {
+		b.present.set(i)
+		hints = append(hints, set(hintKey(id, spot{b.file, i}), []byte{}))
 	}
 	err := b.save(append(hints, set(contentKey(b.file), encodeContent(content)))...)
 	b.c.evictor.wake()

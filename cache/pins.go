@@ -427,7 +427,7 @@ func (c *Cache) unpinChunks(b *body, chunks []sealed) (missed []dbfs.ChunkRef, e
 	var changes, hints []change
 	freed := int64(0)
 	for _, s := range chunks {
-		if !b.unsent.has(s.at.i) || b.content.Chunks[s.at.i] != s.ref.ID {
+		if !b.unsent.has(s.at.i) || b.content.Chunks.At(s.at.i) != s.ref.ID {
 			missed = append(missed, s.ref)
 			continue
 		}

@@ -41,7 +41,7 @@ func TestLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			content := contentOf(mine)
-			if len(lost) == 0 || !lost[content.Chunks[0]] || lost[contentOf(small).Chunks[0]] || lost[contentOf(synced).Chunks[0]] {
+			if len(lost) == 0 || !lost[content.Chunks.At(0)] || lost[contentOf(small).Chunks.At(0)] || lost[contentOf(synced).Chunks.At(0)] {
 				t.Errorf("%d chunks are lost: %v", len(lost), lost)
 			}
 			if err := errors.Join(c.GiveUp(lost), c.Recover(func(id dbfs.ChunkID) bool { return !lost[id] })); err != nil {
@@ -49,7 +49,7 @@ func TestLost(t *testing.T) {
 			}
 			for f, data := range map[File][]byte{file(0): small, file(3): synced} {
 				content := contentOf(data)
-				for i := range content.Chunks {
+				for i := range content.Chunks.All() {
 					if b, err := c.Chunk(ctx, f, i, content.Ref(i)); err != nil || !bytes.Equal(b, chunkOf(data, i)) {
 						t.Errorf("chunk %d of %s: %v", i, f, err)
 					}

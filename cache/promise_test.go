@@ -70,7 +70,7 @@ func TestPromise(t *testing.T) {
 		write(t, d, 2*dbfs.ChunkSize+5, "after it")
 		write(t, d, 5*dbfs.ChunkSize, "and longer")
 	})
-	c, p := resumed(t, dir, func(id dbfs.ChunkID) bool { return slices.Contains(base.Chunks, id) })
+	c, p := resumed(t, dir, func(id dbfs.ChunkID) bool { return base.Chunks.Index(id) >= 0 })
 	if p.For != file(7) || p.Name != "name" || p.Size != int64(len(want)) || p.MTime == 0 {
 		t.Errorf("promise: %+v", p)
 	}
@@ -85,7 +85,7 @@ func TestPromise(t *testing.T) {
 	if err != nil || !content.Equal(contentOf(want)) {
 		t.Errorf("it is %v, %v", content, err)
 	}
-	for i := range content.Chunks {
+	for i := range content.Chunks.All() {
 		if b, err := c.Chunk(ctx, file(1), i, content.Ref(i)); err != nil || !bytes.Equal(b, chunkOf(want, i)) {
 			t.Errorf("chunk %d: %v", i, err)
 		}
@@ -115,7 +115,7 @@ func TestPromiseSealed(t *testing.T) {
 	if p.Sealed == nil || !p.Sealed.Equal(contentOf(want)) || !p.Base.Equal(base) {
 		t.Fatalf("promise: %+v", p)
 	}
-	for i := range p.Sealed.Chunks {
+	for i := range p.Sealed.Chunks.All() {
 		if b, err := c.Chunk(ctx, file(1), i, p.Sealed.Ref(i)); err != nil || !bytes.Equal(b, chunkOf(want, i)) {
 			t.Errorf("chunk %d: %v", i, err)
 		}
@@ -148,7 +148,7 @@ func TestPromiseOfGrown(t *testing.T) {
 			t.Fatalf("promise: %v, %v", done, err)
 		}
 	})
-	c, p := resumed(t, dir, func(id dbfs.ChunkID) bool { return id == contentOf(small).Chunks[0] })
+	c, p := resumed(t, dir, func(id dbfs.ChunkID) bool { return id == contentOf(small).Chunks.At(0) })
 	if !p.Base.Equal(contentOf(small)) {
 		t.Errorf("it began from %v", p.Base)
 	}

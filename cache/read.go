@@ -157,7 +157,7 @@ func pieceAt(off int64, n int) (i int, lo int64, k int) {
 }
 
 func (h *Body) readChunk(p []byte, i int, lo int64, miss func([]byte, int, int64) error) error {
-	id := h.content.Chunks[i]
+	id := h.content.Chunks.At(i)
 	if id == dbfs.ZeroChunk {
 		clear(p)
 		return nil
@@ -176,7 +176,7 @@ func (h *Body) readChunk(p []byte, i int, lo int64, miss func([]byte, int, int64
 
 func (h *Body) readHere(p []byte, i int, lo int64) (bool, error) {
 	if h.b != nil {
-		return h.b.readAt(p, i, h.content.Chunks[i], lo)
+		return h.b.readAt(p, i, h.content.Chunks.At(i), lo)
 	}
 	data, err := h.c.smallHere(h.content.Ref(i))
 	if data != nil {
@@ -217,17 +217,17 @@ func (h *Body) lookAhead(off int64, n int) {
 	window = min(max(1, 2*window), limit)
 	h.ahead.Store(window)
 	first := int((end + dbfs.ChunkSize - 1) / dbfs.ChunkSize)
-	for i := first; i < min(first+int(window), len(h.content.Chunks)); i++ {
+	for i := range h.content.Chunks.From(first) {
+		if i >= first+int(window) {
+			break
+		}
 		h.bring(i)
 	}
 }
 
-// bring starts the fetching of chunk i if it is not here.
+// bring starts the fetching of chunk i, which is not of zeros, if it is not here.
 func (h *Body) bring(i int) {
 	ref := h.content.Ref(i)
-	if ref.ID == dbfs.ZeroChunk {
-		return
-	}
 	h.b.mu.RLock()
 	here := h.b.holds(i, ref.ID)
 	h.b.mu.RUnlock()
@@ -246,17 +246,17 @@ func (c *Cache) Residency(f File, content dbfs.Content) (int64, error) {
 		}
 		defer c.release(b)
 	}
-	local := int64(0)
-	for i := range content.Chunks {
+	away := int64(0)
+	for i := range content.Chunks.All() {
 		here, err := c.resident(b, i, content.Ref(i))
 		if err != nil {
 			return 0, fmt.Errorf("residency of %s: %w", f, err)
 		}
-		if here {
-			local += int64(dbfs.ChunkLen(content.Size, i))
+		if !here {
+			away += int64(dbfs.ChunkLen(content.Size, i))
 		}
 	}
-	return local, nil
+	return content.Size - away, nil
 }
 
 func (c *Cache) resident(b *body, i int, ref dbfs.ChunkRef) (bool, error) {

@@ -53,7 +53,7 @@ func (c *Cache) promisedVersions() (map[dbfs.ChunkID]bool, error) {
 		if p.Sealed == nil {
 			continue
 		}
-		for _, id := range p.Sealed.Chunks {
+		for _, id := range p.Sealed.Chunks.IDs() {
 			chunks[id] = true
 		}
 	}

@@ -51,7 +51,7 @@ func (d *Draft) Share(ctx context.Context, i int, ref dbfs.ChunkRef) (bool, erro
 	if ref.ID == dbfs.ZeroChunk || ref.Len <= SmallSize {
 		return false, nil
 	}
-	if i < 0 || i >= dbfs.MaxChunks {
+	if i < 0 || i >= dbfs.MaxFileChunks {
 		return false, fmt.Errorf("share chunk %d with draft of %s: %w", i, d.file, dbfs.ErrTooLarge)
 	}
 	done, err := d.share(ctx, i, ref)

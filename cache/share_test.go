@@ -24,7 +24,7 @@ func TestShareFetchesNothing(t *testing.T) {
 	content := w.store.upload(data)
 	w.store.setOffline(true)
 	d := w.draft(file(2), dbfs.Content{})
-	for i := range content.Chunks {
+	for i := range content.Chunks.All() {
 		w.share(d, i, content, i)
 	}
 	if at, ok := d.NextData(5); at != 5 || !ok {
@@ -94,13 +94,13 @@ func TestNotShared(t *testing.T) {
 	for what, ref := range map[string]dbfs.ChunkRef{
 		"one that would cut the draft's":      content.Ref(2),
 		"zeros":                               {ID: dbfs.ZeroChunk, Len: dbfs.ChunkSize},
-		"one that is short enough for memory": {ID: content.Chunks[0], Len: SmallSize},
+		"one that is short enough for memory": {ID: content.Chunks.At(0), Len: SmallSize},
 	} {
 		if done, err := d.Share(ctx, 1, ref); done || err != nil {
 			t.Errorf("%s: %v, %v", what, done, err)
 		}
 	}
-	if done, err := d.Share(ctx, dbfs.MaxChunks, content.Ref(0)); done || err == nil {
+	if done, err := d.Share(ctx, dbfs.MaxFileChunks, content.Ref(0)); done || err == nil {
 		t.Errorf("beyond what a file may have: %v, %v", done, err)
 	}
 	w.check(d.Close())

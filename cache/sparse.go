@@ -34,6 +34,7 @@ func openSparse(name string, create bool) (*os.File, error) {
 
 // punch gives the blocks of a range back to the disk; the range reads as zeros.
 func punch(f *os.File, off, n int64) error {
+	n = min(n, dbfs.MaxFileSize-off) // beyond it there may be none in any file
 	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return writeZeros(f, off, n)
@@ -132,8 +133,24 @@ type piece [256 << 10]byte
 
 var pieces = sync.Pool{New: func() any { return new(piece) }}
 
+// isHole reports whether n bytes of a file from off on are all in a hole, as far as the file system can tell.
+func isHole(f *os.File, off, n int64) bool {
+	at, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+	if err == nil {
+		return at >= off+n
+	}
+	if !errors.Is(err, unix.ENXIO) {
+		return false
+	}
+	st, err := f.Stat() // nothing but a hole follows, or the end
+	return err == nil && st.Size() >= off+n
+}
+
 // hashRange names the n bytes of a file from off on.
 func hashRange(f *os.File, off int64, n int) (dbfs.ChunkID, error) {
+	if isHole(f, off, int64(n)) {
+		return dbfs.ZeroChunk, nil
+	}
 	buf := pieces.Get().(*piece)
 	defer pieces.Put(buf)
 	h := sha256.New()

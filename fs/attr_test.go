@@ -311,7 +311,7 @@ func TestVirtualAttributes(t *testing.T) {
 		return string(b[:max(0, n)]), err
 	}
 	want := dbfs.HashChunk([]byte("x"))
-	if got, err := get("f", "user.dbfs.hash"); err != nil || got != (dbfs.Content{Size: 1, Chunks: []dbfs.ChunkID{want}}).ContentID().String() {
+	if got, err := get("f", "user.dbfs.hash"); err != nil || got != (dbfs.Content{Size: 1, Chunks: dbfs.Blocks(want)}).ContentID().String() {
 		t.Errorf("hash: %q, %v", got, err)
 	}
 	if got, err := get("f", "user.dbfs.state"); err != nil || got != "unsent" {

@@ -45,7 +45,11 @@ func (c *copying) run(src, dst, n int64) (done int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for n = min(n, node.Content.Size-src); done < n; {
+	n = min(n, node.Content.Size-src)
+	if dst < dbfs.MaxFileSize {
+		n = min(n, dbfs.MaxFileSize-dst)
+	}
+	for done < n {
 		k, err := c.step(src+done, dst+done, n-done)
 		done += k
 		if err != nil || k == 0 {
@@ -109,7 +113,7 @@ func (c *copying) share(src, dst, n int64) (int64, error) {
 func (f *file) hold(i int, n int64) (dbfs.ChunkRef, bool, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if f.own != nil || f.deleted || f.nameless || f.sealed != nil || i >= len(f.base.Chunks) {
+	if f.own != nil || f.deleted || f.nameless || f.sealed != nil || i >= f.base.Chunks.Len() {
 		return dbfs.ChunkRef{}, false, nil
 	}
 	ref := f.base.Ref(i)

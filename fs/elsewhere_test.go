@@ -27,15 +27,18 @@ func newElsewhere(d *drive, j *journal.Journal) *elsewhere {
 func (e *elsewhere) content(s string) dbfs.Content {
 	e.d.t.Helper()
 	c := dbfs.Content{Size: int64(len(s))}
+	var ids []dbfs.ChunkID
 	for i := range dbfs.NumChunks(c.Size) {
 		b := []byte(s)[i*dbfs.ChunkSize:]
 		b = b[:dbfs.ChunkLen(c.Size, i)]
-		c.Chunks = append(c.Chunks, dbfs.HashChunk(b))
-		if ref := c.Ref(i); ref.ID != dbfs.ZeroChunk {
+		ref := dbfs.ChunkRef{ID: dbfs.HashChunk(b), Len: len(b)}
+		ids = append(ids, ref.ID)
+		if ref.ID != dbfs.ZeroChunk {
 			_, err := e.d.chunks.Put(context.Background(), e.j.NS(), ref, b)
 			e.d.must(err)
 		}
 	}
+	c.Chunks = dbfs.Blocks(ids...)
 	return c
 }
 
@@ -194,7 +197,7 @@ func (e *elsewhere) upload(op *dbfs.Op) {
 	for i, ref := range op.Content.Refs() {
 		has[ref.ID] = there[i] != ""
 	}
-	for i := range op.Content.Chunks {
+	for i := range op.Content.Chunks.All() {
 		ref := op.Content.Ref(i)
 		if ref.ID == dbfs.ZeroChunk || has[ref.ID] { // what is there already may be gone here
 			continue

@@ -171,7 +171,7 @@ func (d *drive) wantSameAsJournal(dir string) {
 			d.t.Errorf("%s: shown with inode %d, size %d, mode %o, time %d; the journal says %d, %d, %o, %d",
 				n.Name, st.Ino, st.Size, st.Mode&0o7777, st.Mtim.Nano(), n.Ino, n.Content.Size, n.Attr.Mode, n.Attr.MTime)
 		}
-		if got := d.read(dir + "/" + n.Name); int64(len(got)) != n.Content.Size || n.Content.Size > 0 && dbfs.HashChunk([]byte(got)) != n.Content.Chunks[0] {
+		if got := d.read(dir + "/" + n.Name); int64(len(got)) != n.Content.Size || n.Content.Size > 0 && dbfs.HashChunk([]byte(got)) != n.Content.Chunks.At(0) {
 			d.t.Errorf("%s: reads %s, which is not what the journal says", n.Name, brief(got))
 		}
 	}

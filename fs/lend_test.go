@@ -295,7 +295,11 @@ func (d *drive) recorded(name string) string {
 	n, err := d.root.Child(dbfs.RootNode, name)
 	d.must(err)
 	h := sha256.New()
-	for i := range n.Content.Chunks {
+	for i := range n.Content.Chunks.Len() {
+		if n.Content.Chunks.At(i) == dbfs.ZeroChunk {
+			h.Write(make([]byte, n.Content.Ref(i).Len))
+			continue
+		}
 		b, err := d.cache.Chunk(context.Background(), cache.File{NS: rootNS, Node: n.ID}, i, n.Content.Ref(i))
 		if err != nil {
 			b, err = d.chunks.Get(context.Background(), rootNS, n.Content.Ref(i))

@@ -165,14 +165,12 @@ func (fs *FS) attr(n *dbfs.Node, out *fuse.Attr) {
 // blocks returns how many blocks of 512 bytes a file fills: those of its chunks that are
 // not zeros, or all of it while somebody writes to it.
 func blocks(c dbfs.Content) uint64 {
-	if len(c.Chunks) == 0 {
+	if c.Chunks.IsZero() {
 		return uint64(c.Size+511) / 512
 	}
 	sum := 0
-	for i, id := range c.Chunks {
-		if id != dbfs.ZeroChunk {
-			sum += (dbfs.ChunkLen(c.Size, i) + 511) / 512
-		}
+	for i := range c.Chunks.All() {
+		sum += (dbfs.ChunkLen(c.Size, i) + 511) / 512
 	}
 	return uint64(sum)
 }

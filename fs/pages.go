@@ -30,7 +30,10 @@ func versionOf(c dbfs.Content) version {
 	var h maphash.Hash
 	h.SetSeed(seed)
 	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(c.Size)))
-	for _, id := range c.Chunks {
+	for i, id := range c.Chunks.All() {
+		var at [4]byte
+		binary.LittleEndian.PutUint32(at[:], uint32(i))
+		h.Write(at[:])
 		h.Write(id[:])
 	}
 	return version(h.Sum64() | 1)

@@ -77,7 +77,7 @@ const buriedBytes = 700
 
 // nodeBytes is about how many bytes of the database a node takes.
 func nodeBytes(n *dbfs.Node) int {
-	b := 500 + 2*len(n.Name) + len(n.Target) + len(dbfs.ChunkID{})*len(n.Content.Chunks) + len(dbfs.NodeID{})*len(n.Links)
+	b := 500 + 2*len(n.Name) + len(n.Target) + n.Content.Chunks.Bytes() + len(dbfs.NodeID{})*len(n.Links)
 	for k, v := range n.Attr.Xattrs {
 		b += len(k) + len(v)
 	}

@@ -146,7 +146,7 @@ func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
 func requestBytes(op *dbfs.Op) int {
 	n := 600 + 2*len(op.Name) + 2*len(op.Target)
 	if op.Content != nil {
-		n += 180 * len(op.Content.Chunks)
+		n += 120*len(op.Content.Chunks.IDs()) + 9*op.Content.Chunks.Bytes()/4
 	}
 	for k, v := range op.Attr.Xattrs {
 		n += 8 + 2*len(k) + len(v)*4/3
@@ -162,11 +162,11 @@ func (j *Journal) nodeBytes(op *dbfs.Op) int {
 	}
 	for _, id := range about(op) {
 		node := j.view.nodes[id]
-		chunks := len(node.Content.Chunks)
+		chunks := node.Content.Chunks.Bytes()
 		if op.Content != nil {
-			chunks = max(chunks, len(op.Content.Chunks))
+			chunks = max(chunks, op.Content.Chunks.Bytes())
 		}
-		n += 200 + len(node.Name) + len(op.Name) + len(node.Target) + len(dbfs.ChunkID{})*chunks + len(dbfs.NodeID{})*len(node.Links)
+		n += 200 + len(node.Name) + len(op.Name) + len(node.Target) + chunks + len(dbfs.NodeID{})*len(node.Links)
 		for k, v := range node.Attr.Xattrs {
 			n += len(k) + len(v)
 		}

@@ -97,7 +97,12 @@ func TestBatchIsBounded(t *testing.T) {
 	}
 	d.settle()
 	// The largest files there are, and attributes of which many do not fit.
-	large := dbfs.Content{Size: dbfs.MaxFileSize, Chunks: make([]dbfs.ChunkID, dbfs.MaxChunks)}
+	large := dbfs.Content{Size: dbfs.MaxChunks * dbfs.ChunkSize}
+	ids := make([]dbfs.ChunkID, dbfs.MaxChunks)
+	for i := range ids {
+		ids[i] = dbfs.ChunkID{1, byte(i), byte(i >> 8)}
+	}
+	large.Chunks = dbfs.Blocks(ids...)
 	for i := range 5 {
 		n := d.at(fmt.Sprint("f", i))
 		_, err := d.j.Write(n.ID, n.Content, large, 1)
@@ -105,6 +110,11 @@ func TestBatchIsBounded(t *testing.T) {
 	}
 	if got := len(d.j.choose(always).Ops); got != 1 {
 		t.Errorf("%d of the largest files in a batch, want 1", got)
+	}
+	for i := range 5 { // the server has none of their chunks
+		n := d.at(fmt.Sprint("f", i))
+		_, err := d.j.Write(n.ID, n.Content, dbfs.Content{}, 1)
+		check(t, err)
 	}
 	d.settle()
 	for i := range 20 {

@@ -491,7 +491,7 @@ func (j *Journal) Origins(id dbfs.ChunkID) []dbfs.NamespaceID {
 		}
 	}
 	for e := range j.pending.all() {
-		if e.op.Await == 0 && e.op.Content != nil && slices.Contains(e.op.Content.Chunks, id) {
+		if e.op.Await == 0 && e.op.Content != nil && e.op.Content.Chunks.Index(id) >= 0 {
 			if e.op.Src != nil {
 				add(e.op.Src.NS)
 			}

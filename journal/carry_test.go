@@ -59,7 +59,7 @@ func (w *twoSpaces) file(j *Journal, name string, chunk byte) dbfs.Node {
 }
 
 func oneChunk(b byte) *dbfs.Content {
-	return &dbfs.Content{Size: 1, Chunks: []dbfs.ChunkID{{b}}}
+	return &dbfs.Content{Size: 1, Chunks: dbfs.Blocks([]dbfs.ChunkID{{b}}...)}
 }
 
 // take lets the server take what a journal sends, and returns the types of the edits.

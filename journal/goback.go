@@ -30,9 +30,7 @@ func encodeStands(n uint64, stands []stand) []byte {
 	for _, s := range stands {
 		b = binary.BigEndian.AppendUint64(b, uint64(s.mtime))
 		b = binary.BigEndian.AppendUint64(b, uint64(s.content.Size))
-		for _, id := range s.content.Chunks {
-			b = append(b, id[:]...)
-		}
+		b = s.content.Chunks.Append(b)
 	}
 	return sealRecord(b)
 }
@@ -65,16 +63,9 @@ func cutStand(b []byte) (s stand, rest []byte, bad bool) {
 		return s, nil, true
 	}
 	s.mtime, s.content.Size = int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
-	b = b[16:]
-	const idLen = len(dbfs.ChunkID{})
-	if s.content.Size < 0 || s.content.Size > dbfs.MaxFileSize || len(b) < dbfs.NumChunks(s.content.Size)*idLen {
-		return s, nil, true
-	}
-	for range dbfs.NumChunks(s.content.Size) {
-		s.content.Chunks = append(s.content.Chunks, dbfs.ChunkID(b[:idLen]))
-		b = b[idLen:]
-	}
-	return s, b, s.content.Check() != nil
+	var err error
+	s.content.Chunks, rest, err = dbfs.CutBlocklist(b[16:], dbfs.NumChunks(s.content.Size))
+	return s, rest, err != nil || s.content.Check() != nil
 }
 
 // maxStands is how many an edit keeps: what is durable for sure, and what a Sync that is under way
@@ -237,7 +228,7 @@ func (j *Journal) goBack(e *edit, to stand) (ws writes) {
 }
 
 func namesAny(c dbfs.Content, lost map[dbfs.ChunkID]bool) bool {
-	for _, id := range c.Chunks {
+	for _, id := range c.Chunks.IDs() {
 		if lost[id] {
 			return true
 		}

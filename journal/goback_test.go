@@ -8,13 +8,13 @@ import (
 
 // Versions of a file that a power cut can take one by one.
 func cuttable(n int) dbfs.Content {
-	return dbfs.Content{Size: int64(n), Chunks: []dbfs.ChunkID{{0: byte(n), 1: 1}}}
+	return dbfs.Content{Size: int64(n), Chunks: dbfs.Blocks([]dbfs.ChunkID{{0: byte(n), 1: 1}}...)}
 }
 
 func lose(versions ...int) map[dbfs.ChunkID]bool {
 	lost := make(map[dbfs.ChunkID]bool)
 	for _, n := range versions {
-		lost[cuttable(n).Chunks[0]] = true
+		lost[cuttable(n).Chunks.At(0)] = true
 	}
 	return lost
 }
@@ -62,7 +62,7 @@ func TestGoBack(t *testing.T) {
 				step(d)
 			}
 			for _, n := range c.kept {
-				if !d.j.Needs(cuttable(n).Chunks[0]) {
+				if !d.j.Needs(cuttable(n).Chunks.At(0)) {
 					t.Errorf("version %d may be thrown away", n)
 				}
 			}

@@ -142,7 +142,7 @@ func harmOf(op *dbfs.Op, s state) (harm, bool) {
 		}
 	case dbfs.OpWrite:
 		if n, ok := s.node(op.Node); ok && !n.Deleted && overwrites(n.Content, *op.Content) {
-			return harm{place{n.Parent, n.Name}, HarmOverwrite, n.Content.Size, op.Time}, true
+			return harm{place{n.Parent, n.Name}, HarmOverwrite, n.Content.Data(), op.Time}, true
 		}
 	case dbfs.OpMove:
 		if op.Replace == nil {
@@ -150,7 +150,7 @@ func harmOf(op *dbfs.Op, s state) (harm, bool) {
 		}
 		v, ok := s.node(op.Replace.Node)
 		if n, known := s.node(op.Node); ok && !v.Deleted && !(known && n.Content.Equal(v.Content)) {
-			return harm{place{v.Parent, v.Name}, HarmOverwrite, v.Content.Size, op.Time}, true
+			return harm{place{v.Parent, v.Name}, HarmOverwrite, v.Content.Data(), op.Time}, true
 		}
 	}
 	return harm{}, false
@@ -163,13 +163,13 @@ func harmOfEntry(e *dbfs.Entry, was *dbfs.Node) (harm, bool) {
 	case e.Node.Deleted:
 		return deletes(was, e.Time), true
 	case was.Kind == dbfs.KindFile && overwrites(was.Content, e.Node.Content):
-		return harm{place{was.Parent, was.Name}, HarmOverwrite, was.Content.Size, e.Time}, true
+		return harm{place{was.Parent, was.Name}, HarmOverwrite, was.Content.Data(), e.Time}, true
 	}
 	return harm{}, false
 }
 
 func deletes(n *dbfs.Node, at int64) harm {
-	return harm{at: place{n.Parent, n.Name}, what: HarmDelete, bytes: n.Content.Size, time: at}
+	return harm{at: place{n.Parent, n.Name}, what: HarmDelete, bytes: n.Content.Data(), time: at}
 }
 
 // overwrites reports whether a content that becomes another one is lost. One that only grows
@@ -181,8 +181,8 @@ func overwrites(was, now dbfs.Content) bool {
 	if now.Size < was.Size || was.Size%dbfs.ChunkSize != 0 {
 		return true
 	}
-	for i, id := range was.Chunks {
-		if now.Chunks[i] != id {
+	for i, id := range was.Chunks.All() {
+		if now.Chunks.At(i) != id {
 			return true
 		}
 	}

@@ -67,13 +67,26 @@ func TestGuardCountsWithinItsWindow(t *testing.T) {
 	}
 }
 
+// A hole is nothing that could be lost.
+func TestHarmWithoutHoles(t *testing.T) {
+	n := dbfs.Node{Name: "image", Kind: dbfs.KindFile, Content: dbfs.Content{Size: 2*dbfs.ChunkSize + 5, Chunks: dbfs.Blocks(dbfs.ZeroChunk, dbfs.ZeroChunk, dbfs.ChunkID{1})}}
+	if h := deletes(&n, 1); h.bytes != 5 {
+		t.Errorf("deleting it destroys %d bytes, want 5", h.bytes)
+	}
+	changed := n
+	changed.Content = dbfs.Content{Size: 1, Chunks: dbfs.Blocks(dbfs.ChunkID{2})}
+	if h, ok := harmOfEntry(&dbfs.Entry{Node: changed}, &n); !ok || h.bytes != 5 {
+		t.Errorf("overwriting it destroys %d bytes, %v, want 5", h.bytes, ok)
+	}
+}
+
 func TestWhatIsOverwritten(t *testing.T) {
 	chunks := func(size int64, ids ...byte) dbfs.Content {
-		c := dbfs.Content{Size: size}
+		var all []dbfs.ChunkID
 		for _, id := range ids {
-			c.Chunks = append(c.Chunks, dbfs.ChunkID{id})
+			all = append(all, dbfs.ChunkID{id})
 		}
-		return c
+		return dbfs.Content{Size: size, Chunks: dbfs.Blocks(all...)}
 	}
 	const m = dbfs.ChunkSize
 	for _, c := range []struct {

@@ -79,7 +79,7 @@ func TestOutgoingHold(t *testing.T) {
 				t.Errorf("alice sees %s, want what she did", got)
 			}
 			h := alice.theHold()
-			if h.Deletes != 21 || h.Overwrites != 0 || h.Bytes != 210 || h.Of != 22 || h.Incoming || h.Decision != Undecided {
+			if h.Deletes != 21 || h.Overwrites != 0 || h.Bytes != 0 || h.Of != 22 || h.Incoming || h.Decision != Undecided {
 				t.Errorf("it says %+v", h)
 			}
 			items, err := alice.j.Harmed(h.ID)

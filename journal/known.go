@@ -24,7 +24,7 @@ func (k known) get(id dbfs.NodeID) (dbfs.Node, bool) { return k.nodes.Get(id) }
 
 // keep remembers a node. Called with Journal.mu held for reading.
 func (k known) keep(n dbfs.Node) {
-	if len(n.Content.Chunks) <= knownChunks && len(n.Attr.Xattrs) == 0 {
+	if n.Content.Chunks.Len() <= knownChunks && len(n.Attr.Xattrs) == 0 {
 		k.nodes.Keep(n.ID, n)
 	}
 }

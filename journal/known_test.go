@@ -23,7 +23,7 @@ func TestKnown(t *testing.T) {
 	if _, ok := k.get(id(0)); ok {
 		t.Error("what was forgotten is remembered")
 	}
-	k.keep(dbfs.Node{ID: id(1), Content: dbfs.Content{Chunks: make([]dbfs.ChunkID, knownChunks+1)}})
+	k.keep(dbfs.Node{ID: id(1), Content: dbfs.Content{Chunks: dbfs.Blocks(make([]dbfs.ChunkID, knownChunks+1)...)}})
 	if _, ok := k.get(id(1)); ok {
 		t.Error("a long content is remembered")
 	}

@@ -281,7 +281,7 @@ func (j *Journal) Backlog() Backlog {
 	b := Backlog{Edits: j.pending.len(), Files: len(j.pending.byNode)}
 	for e := range j.pending.all() {
 		if e.op.Content != nil {
-			b.Bytes += e.op.Content.Size
+			b.Bytes += e.op.Content.Data()
 		}
 		if e.op.Time != 0 && (b.Oldest == 0 || e.op.Time < b.Oldest) {
 			b.Oldest = e.op.Time

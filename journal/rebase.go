@@ -396,7 +396,7 @@ func sameEdit(a, b *edit) bool { return bytes.Equal(encodeEdit(a), encodeEdit(b)
 func opBytes(op *dbfs.Op) int {
 	n := len(op.Name) + len(op.Target)
 	if op.Content != nil {
-		n += len(dbfs.ChunkID{}) * len(op.Content.Chunks)
+		n += op.Content.Chunks.Bytes()
 	}
 	for k, v := range op.Attr.Xattrs {
 		n += len(k) + len(v)

@@ -516,6 +516,9 @@ func TestBacklog(t *testing.T) {
 	alice.later = time.Hour
 	alice.put("b", 2)
 	alice.put("c", 4)
+	c := alice.at("c")
+	_, err := alice.j.Write(c.ID, c.Content, dbfs.Content{Size: 3*dbfs.ChunkSize + 4, Chunks: dbfs.Blocks(dbfs.ZeroChunk, dbfs.ZeroChunk, dbfs.ZeroChunk, dbfs.ChunkID{1})}, 1)
+	check(t, err)
 	alice.remove("a") // older than what stays
 	alice.remove("b")
 	want := Backlog{Edits: 1, Files: 1, Bytes: 4, Oldest: worldTime.Add(time.Hour).UnixNano()}

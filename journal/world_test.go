@@ -561,7 +561,7 @@ func bytesOf(n int) dbfs.Content {
 	if n == 0 {
 		return dbfs.Content{}
 	}
-	return dbfs.Content{Size: int64(n), Chunks: []dbfs.ChunkID{dbfs.ZeroChunk}}
+	return dbfs.Content{Size: int64(n), Chunks: dbfs.Blocks(dbfs.ZeroChunk)}
 }
 
 func check(t testing.TB, err error) {

@@ -239,7 +239,7 @@ func checkTreePage(after dbfs.NodeID, p *dbfs.TreePage) error {
 func checkRevision(node dbfs.NodeID, r *dbfs.Revision) error {
 	if r.Node != node || r.Rev == 0 || r.Content.Check() != nil {
 		return fmt.Errorf("%w: version %d of node %s, %d bytes in %d chunks, in an answer about node %s",
-			dbfs.ErrCorrupt, r.Rev, r.Node, r.Content.Size, len(r.Content.Chunks), node)
+			dbfs.ErrCorrupt, r.Rev, r.Node, r.Content.Size, r.Content.Chunks.Len(), node)
 	}
 	return nil
 }

@@ -155,21 +155,21 @@ func wantNeed(t *testing.T, err error, ids ...dbfs.ChunkID) {
 func chunksComeFirst(t *testing.T, w World) {
 	p := rootPen(t, w, "admin")
 	c := content(1, 3)
-	c.Chunks[1] = dbfs.ZeroChunk
+	c.Chunks = c.Chunks.Edit(c.Chunks.Len(), map[int]dbfs.ChunkID{1: dbfs.ZeroChunk})
 	b := p.batch(create("f", "", "f", c))
 	receipts := b.Receipts
 	b.Receipts = nil
 	_, err := p.send(b)
-	wantNeed(t, err, c.Chunks[0], c.Chunks[2])
+	wantNeed(t, err, c.Chunks.At(0), c.Chunks.At(2))
 	b.Receipts = receipts[:1]
 	_, err = p.send(b)
-	wantNeed(t, err, c.Chunks[2])
+	wantNeed(t, err, c.Chunks.At(2))
 	b.Receipts = receipts
 	_, err = p.send(b)
 	check(t, err)
 
 	kept := *c // what the file holds needs no receipt, in whatever order
-	kept.Chunks = []dbfs.ChunkID{c.Chunks[1], c.Chunks[0], c.Chunks[2]}
+	kept.Chunks = dbfs.Blocks(c.Chunks.At(1), c.Chunks.At(0), c.Chunks.At(2))
 	b = p.batch(write("f", 1, &kept))
 	b.Receipts = nil
 	_, err = p.send(b)
@@ -178,24 +178,24 @@ func chunksComeFirst(t *testing.T, w World) {
 	b = p.batch(create("g", "", "g", c)) // but another file's does
 	b.Receipts = nil
 	_, err = p.send(b)
-	wantNeed(t, err, c.Chunks[0], c.Chunks[2])
+	wantNeed(t, err, c.Chunks.At(0), c.Chunks.At(2))
 
-	short := &dbfs.Content{Size: 2, Chunks: []dbfs.ChunkID{c.Chunks[0]}} // the same id under another length
+	short := &dbfs.Content{Size: 2, Chunks: dbfs.Blocks(c.Chunks.At(0))} // the same id under another length
 	p.seq--
 	b = p.batch(write("f", 2, short))
 	b.Receipts = nil
 	_, err = p.send(b)
-	wantNeed(t, err, c.Chunks[0])
+	wantNeed(t, err, c.Chunks.At(0))
 
 	p.seq--
-	twice := &dbfs.Content{Size: 2 * dbfs.ChunkSize, Chunks: []dbfs.ChunkID{{7}, {7}}}
+	twice := &dbfs.Content{Size: 2 * dbfs.ChunkSize, Chunks: dbfs.Blocks([]dbfs.ChunkID{{7}, {7}}...)}
 	b = p.batch(write("f", 2, twice))
 	b.Receipts = nil
 	_, err = p.send(b)
 	wantNeed(t, err, dbfs.ChunkID{7})
 
 	p.seq--
-	p.must(write("f", 2, &dbfs.Content{Size: 5 << 20, Chunks: make([]dbfs.ChunkID, 2)})) // zeros
+	p.must(write("f", 2, &dbfs.Content{Size: 5 << 20, Chunks: dbfs.Blocks(make([]dbfs.ChunkID, 2)...)})) // zeros
 }
 
 // receiptsOfOthers: forged, expired and those of another namespace count for nothing.
@@ -207,15 +207,15 @@ func receiptsOfOthers(t *testing.T, w World) {
 	good := b.Receipts[0]
 	forged := []byte(good)
 	forged[len(forged)/2] ^= 1
-	for _, r := range []dbfs.Receipt{w.Receipt(other.ns, c.Ref(0)), "nonsense", "", dbfs.Receipt(forged), w.Receipt(p.ns, dbfs.ChunkRef{ID: c.Chunks[0], Len: 2})} {
+	for _, r := range []dbfs.Receipt{w.Receipt(other.ns, c.Ref(0)), "nonsense", "", dbfs.Receipt(forged), w.Receipt(p.ns, dbfs.ChunkRef{ID: c.Chunks.At(0), Len: 2})} {
 		b.Receipts = []dbfs.Receipt{r}
 		_, err := p.send(b)
-		wantNeed(t, err, c.Chunks[0])
+		wantNeed(t, err, c.Chunks.At(0))
 	}
 	w.Advance(25 * time.Hour)
 	b.Receipts = []dbfs.Receipt{good}
 	_, err := p.send(b)
-	wantNeed(t, err, c.Chunks[0])
+	wantNeed(t, err, c.Chunks.At(0))
 	b.Receipts = []dbfs.Receipt{w.Receipt(p.ns, c.Ref(0))}
 	_, err = p.send(b)
 	check(t, err)
@@ -229,7 +229,7 @@ func needIsNotRemembered(t *testing.T, w World) {
 	receipts := b.Receipts
 	b.Receipts = nil
 	_, err := p.send(b)
-	wantNeed(t, err, b.Ops[1].Content.Chunks...)
+	wantNeed(t, err, b.Ops[1].Content.Chunks.IDs()...)
 	if p.head().JID != 0 {
 		t.Fatalf("head %d: something was done", p.head().JID)
 	}
@@ -280,7 +280,7 @@ func heavyBatch(t *testing.T, w World) {
 	p.seq--
 	p.must(moves[:files/2]...)
 	p.must(moves[files/2:]...)
-	if log := wholeLog(t, p, p.ns, p.epoch, 0); len(log) != 2*files || len(log[17].Node.Content.Chunks) != dbfs.MaxChunks {
+	if log := wholeLog(t, p, p.ns, p.epoch, 0); len(log) != 2*files || log[17].Node.Content.Chunks.Len() != dbfs.MaxChunks {
 		t.Errorf("%d entries, want %d", len(log), 2*files)
 	}
 }
@@ -403,13 +403,21 @@ func sameBatchFromManyTries(t *testing.T, w World) {
 
 func largeContentComesIntact(t *testing.T, w World) {
 	p := rootPen(t, w, "admin")
-	c := content(1, dbfs.MaxChunks)
-	c.Size, c.Chunks[7] = dbfs.MaxFileSize, dbfs.ZeroChunk
-	e := p.must(create("f", "", "f", c))[0]
-	if !e.Node.Content.Equal(*c) {
-		t.Error("the entry's content is another")
+	dense := content(1, dbfs.MaxChunks)
+	dense.Chunks = dense.Chunks.Edit(dense.Chunks.Len(), map[int]dbfs.ChunkID{7: dbfs.ZeroChunk})
+	places := make(map[int]dbfs.ChunkID)
+	for i, id := range content(2, dbfs.MaxChunks).Chunks.All() {
+		places[dbfs.MaxFileChunks-1-i*1000] = id
 	}
-	if n := wholeTree(t, p, p.ns, 0)[id("f")]; !n.Content.Equal(*c) {
-		t.Error("the tree's content is another")
+	sparse := &dbfs.Content{Size: dbfs.MaxFileSize, Chunks: dbfs.Blocklist{}.Edit(dbfs.MaxFileChunks, places)}
+	hole := &dbfs.Content{Size: dbfs.MaxFileSize, Chunks: dbfs.Blocklist{}.Edit(dbfs.MaxFileChunks, nil)}
+	for name, c := range map[string]*dbfs.Content{"dense": dense, "sparse": sparse, "hole": hole} {
+		e := p.must(create(name, "", name, c))[0]
+		if !e.Node.Content.Equal(*c) {
+			t.Errorf("%s: the entry's content is another", name)
+		}
+		if n := wholeTree(t, p, p.ns, 0)[id(name)]; !n.Content.Equal(*c) {
+			t.Errorf("%s: the tree's content is another", name)
+		}
 	}
 }

@@ -75,7 +75,7 @@ func copyOfWhatIsNotThere(t *testing.T, w World) {
 		op.Src = &src
 		_, err := to.send(to.bare(op))
 		t.Log(name)
-		wantNeed(t, err, c.Chunks...)
+		wantNeed(t, err, c.Chunks.IDs()...)
 	}
 	if to.head().JID != 0 {
 		t.Errorf("something was taken")
@@ -87,7 +87,7 @@ func copyOfWhatIsNotTheirs(t *testing.T, w World) {
 	from, _ := twoPens(t, w, "admin")
 	to := rootPen(t, w, "bob")
 	_, err := to.send(to.bare(copied(create("n", "", "n", content(2, 3)), from.ns, "f", 2)))
-	wantNeed(t, err, content(2, 3).Chunks...)
+	wantNeed(t, err, content(2, 3).Chunks.IDs()...)
 }
 
 // copyOfAnotherOwners: what is stored for one owner is not lent to another, who sends the bytes.
@@ -98,7 +98,7 @@ func copyOfAnotherOwners(t *testing.T, w World) {
 	shared.must(create("g", "", "g", content(5, 1)))
 	b := bob.bare(copied(create("n", "", "n", content(5, 1)), shared.ns, "g", 1))
 	_, err := bob.send(b)
-	wantNeed(t, err, content(5, 1).Chunks...)
+	wantNeed(t, err, content(5, 1).Chunks.IDs()...)
 	b.Receipts = append(b.Receipts, w.Receipt(bob.ns, content(5, 1).Ref(0)))
 	_, err = bob.send(b)
 	check(t, err)
@@ -108,10 +108,10 @@ func copyOfAnotherOwners(t *testing.T, w World) {
 func copyChangedSince(t *testing.T, w World) {
 	from, to := twoPens(t, w, "admin")
 	c := content(2, 3)
-	c.Chunks[1] = content(9, 1).Chunks[0]
+	c.Chunks = c.Chunks.Edit(c.Chunks.Len(), map[int]dbfs.ChunkID{1: content(9, 1).Chunks.At(0)})
 	b := to.bare(copied(create("n", "", "n", c), from.ns, "f", 2))
 	_, err := to.send(b)
-	wantNeed(t, err, c.Chunks[1])
+	wantNeed(t, err, c.Chunks.At(1))
 	b.Receipts = append(b.Receipts, w.Receipt(to.ns, c.Ref(1)))
 	_, err = to.send(b)
 	check(t, err)
@@ -144,5 +144,5 @@ func rightsAreAskedEachTime(t *testing.T, w World) {
 	check(t, err)
 	check(t, from.SetMember(t.Context(), from.ns, bob.Name, dbfs.RoleNone))
 	_, err = pen.send(pen.bare(copied(create("m", "", "m", content(5, 1)), from.ns, "g", 1)))
-	wantNeed(t, err, content(5, 1).Chunks...)
+	wantNeed(t, err, content(5, 1).Chunks.IDs()...)
 }

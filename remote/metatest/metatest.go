@@ -158,16 +158,16 @@ func id(name string) (n dbfs.NodeID) {
 // content is a file of n chunks that are all different and made of seed; the last one is
 // one byte long.
 func content(seed byte, n int) *dbfs.Content {
-	c := &dbfs.Content{Size: int64(n-1)*dbfs.ChunkSize + 1, Chunks: make([]dbfs.ChunkID, n)}
-	for i := range c.Chunks {
-		c.Chunks[i] = dbfs.ChunkID{seed, byte(i), byte(i >> 8), 1}
+	ids := make([]dbfs.ChunkID, n)
+	for i := range ids {
+		ids[i] = dbfs.ChunkID{seed, byte(i), byte(i >> 8), 1}
 	}
-	return c
+	return &dbfs.Content{Size: int64(n-1)*dbfs.ChunkSize + 1, Chunks: dbfs.Blocks(ids...)}
 }
 
 // zeros is a file of n full chunks of nothing: a list as long as any, without receipts.
 func zeros(n int) *dbfs.Content {
-	return &dbfs.Content{Size: int64(n) * dbfs.ChunkSize, Chunks: make([]dbfs.ChunkID, n)}
+	return &dbfs.Content{Size: int64(n) * dbfs.ChunkSize, Chunks: dbfs.Blocks(make([]dbfs.ChunkID, n)...)}
 }
 
 // The edits.

@@ -73,7 +73,7 @@ var rules = []rule{
 	{"create dir with content", []dbfs.Op{{Type: dbfs.OpCreate, Node: id("n"), Name: "n", Kind: dbfs.KindDir, Content: content(1, 1)}}, 0, "", "", dbfs.ErrInvalid},
 	{"create symlink to nothing", []dbfs.Op{symlink("n", "", "n", "")}, 0, "", "", dbfs.ErrInvalid},
 	{"create symlink with a long target", []dbfs.Op{symlink("n", "", "n", strings.Repeat("x", 4096))}, 0, "", "", dbfs.ErrNameTooLong},
-	{"create: content with a chunk too few", []dbfs.Op{create("n", "", "n", &dbfs.Content{Size: dbfs.ChunkSize + 1, Chunks: make([]dbfs.ChunkID, 1)})}, 0, "", "", dbfs.ErrInvalid},
+	{"create: content with a chunk too few", []dbfs.Op{create("n", "", "n", &dbfs.Content{Size: dbfs.ChunkSize + 1, Chunks: dbfs.Blocks(make([]dbfs.ChunkID, 1)...)})}, 0, "", "", dbfs.ErrInvalid},
 	{"create: content of negative size", []dbfs.Op{create("n", "", "n", &dbfs.Content{Size: -1})}, 0, "", "", dbfs.ErrInvalid},
 	{"create: mode with type bits", []dbfs.Op{chmodded(mkdir("n", "", "n"), 0o40755)}, 0, "", "", dbfs.ErrInvalid},
 	{"create: too many extended attributes", []dbfs.Op{attributed(mkdir("n", "", "n"), "user.a", dbfs.MaxXattrs)}, 0, "", "", dbfs.ErrTooLarge},

@@ -339,7 +339,7 @@ func (c *Collection) beginMark(from uint64) {
 }
 
 func (c *Collection) mark(ns dbfs.NamespaceID, content dbfs.Content) {
-	c.result.Named += int64(len(content.Chunks))
+	c.result.Named += int64(len(content.Chunks.IDs()))
 	c.marks.add(ns, content)
 }
 

@@ -320,7 +320,7 @@ func (y *yard) write(ns dbfs.NamespaceID) error {
 	}
 	h := mine[y.rng.IntN(len(mine))]
 	ref := y.chunks[h.chunk].ref
-	content := &dbfs.Content{Size: int64(ref.Len), Chunks: []dbfs.ChunkID{ref.ID}}
+	content := &dbfs.Content{Size: int64(ref.Len), Chunks: dbfs.Blocks(ref.ID)}
 	n, ok := y.pick(ns, false)
 	if !ok || y.rng.IntN(3) == 0 {
 		id := y.newNode()
@@ -396,7 +396,7 @@ func (y *yard) build(ns dbfs.NamespaceID) error {
 	}
 	err := y.session.Hold(y.ctx, ns, n.ID, n.Revs.Content)
 	if err == nil {
-		y.builds[build{ns, n.ID, n.Revs.Content, n.Content.Chunks[0]}] = y.now.Add(dbfs.HoldTime - 2*server.ClockBound)
+		y.builds[build{ns, n.ID, n.Revs.Content, n.Content.Chunks.At(0)}] = y.now.Add(dbfs.HoldTime - 2*server.ClockBound)
 	}
 	return err
 }
@@ -467,7 +467,7 @@ func (y *yard) check() error {
 
 func (y *yard) names(ns dbfs.NamespaceID, tx server.ReadTx) error {
 	name := func(c dbfs.Content) {
-		for _, id := range c.Chunks {
+		for _, id := range c.Chunks.All() {
 			y.named[chunkIn{ns, id}] = y.now
 		}
 	}
@@ -577,7 +577,7 @@ func TestReviveVouchesForItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, content := dbfs.NodeID{1}, &dbfs.Content{Size: 100, Chunks: []dbfs.ChunkID{ref.ID}}
+	id, content := dbfs.NodeID{1}, &dbfs.Content{Size: 100, Chunks: dbfs.Blocks(ref.ID)}
 	create := dbfs.Op{Type: dbfs.OpCreate, Node: id, Name: "f", Kind: dbfs.KindFile, Content: content, Attr: dbfs.Attr{Mode: 0o644}}
 	if err := w.admin.edit(t, ns, 1, create, receipt); err != nil {
 		t.Fatal(err)

@@ -178,7 +178,7 @@ func (j *judgement) seal() error {
 
 // nodeWeight is about how many bytes of a node are not of fixed size.
 func nodeWeight(n *dbfs.Node) int {
-	w := len(n.Name) + len(n.Target) + len(n.Content.Chunks)*len(dbfs.ChunkID{}) + len(n.Links)*len(dbfs.NodeID{})
+	w := len(n.Name) + len(n.Target) + n.Content.Chunks.Bytes() + len(n.Links)*len(dbfs.NodeID{})
 	for k, v := range n.Attr.Xattrs {
 		w += len(k) + len(v)
 	}
@@ -583,7 +583,7 @@ func (j *judgement) mustBeFree(id dbfs.NodeID, at place) error {
 // wantChunks notes the chunks of an edit's content that are neither in the receipts nor in what
 // the node holds now, nor to be had from the edit's source.
 func (j *judgement) wantChunks(op *dbfs.Op, held dbfs.Content) {
-	known := make(map[dbfs.ChunkRef]bool, len(held.Chunks))
+	known := make(map[dbfs.ChunkRef]bool, len(held.Chunks.IDs()))
 	for _, ref := range held.Refs() {
 		known[ref] = true
 	}

@@ -86,7 +86,7 @@ func (l *lender) read(ctx context.Context, src dbfs.Source) (map[dbfs.ChunkRef]b
 	if err != nil {
 		return nil, noneIfGone(err)
 	}
-	has := make(map[dbfs.ChunkRef]bool, len(r.Content.Chunks))
+	has := make(map[dbfs.ChunkRef]bool, len(r.Content.Chunks.IDs()))
 	for _, ref := range r.Content.Refs() {
 		has[ref] = true
 	}

@@ -211,7 +211,7 @@ func readRevisions(tx ReadTx, node dbfs.NodeID, after dbfs.JID, limit int) (dbfs
 				return p, nil
 			}
 			p.Revisions, after = append(p.Revisions, r), r.Rev
-			weight += len(r.Content.Chunks) * len(dbfs.ChunkID{})
+			weight += r.Content.Chunks.Bytes()
 		}
 		if len(step) < pageStep {
 			return p, addPresent(tx, &p, n, after)

@@ -28,7 +28,7 @@ func TestHeldVersionStaysReadable(t *testing.T) {
 			refs, receipts = append(refs, ref), append(receipts, r)
 		}
 		content := func(a, b int) *dbfs.Content {
-			return &dbfs.Content{Size: dbfs.ChunkSize + 100, Chunks: []dbfs.ChunkID{refs[a].ID, refs[b].ID}}
+			return &dbfs.Content{Size: dbfs.ChunkSize + 100, Chunks: dbfs.Blocks(refs[a].ID, refs[b].ID)}
 		}
 		id := dbfs.NodeID{1}
 		create := dbfs.Op{Type: dbfs.OpCreate, Node: id, Name: "f", Kind: dbfs.KindFile, Content: content(0, 1), Attr: dbfs.Attr{Mode: 0o644}}
@@ -72,7 +72,7 @@ func TestHeldVersionStaysReadable(t *testing.T) {
 		}
 		again := dbfs.Op{
 			Type: dbfs.OpCreate, Node: dbfs.NodeID{2}, Name: "copy", Kind: dbfs.KindFile, Attr: dbfs.Attr{Mode: 0o644},
-			Content: &dbfs.Content{Size: dbfs.ChunkSize + 100, Chunks: []dbfs.ChunkID{mine.ID, refs[1].ID}},
+			Content: &dbfs.Content{Size: dbfs.ChunkSize + 100, Chunks: dbfs.Blocks(mine.ID, refs[1].ID)},
 		}
 		if err := two.edit(t, ns, 1, again, r, was[0]); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func TestHoldRunsOut(t *testing.T) {
 	ns := w.admin.me.Root
 	id := dbfs.NodeID{1}
 	create := dbfs.Op{Type: dbfs.OpCreate, Node: id, Name: "f", Kind: dbfs.KindFile, Content: &dbfs.Content{}, Attr: dbfs.Attr{Mode: 0o644}}
-	write := dbfs.Op{Type: dbfs.OpWrite, Node: id, Base: dbfs.Revs{Content: 1}, Content: &dbfs.Content{Size: 5, Chunks: []dbfs.ChunkID{dbfs.ZeroChunk}}}
+	write := dbfs.Op{Type: dbfs.OpWrite, Node: id, Base: dbfs.Revs{Content: 1}, Content: &dbfs.Content{Size: 5, Chunks: dbfs.Blocks(dbfs.ZeroChunk)}}
 	for i, op := range []dbfs.Op{create, write} {
 		if err := w.admin.edit(t, ns, uint64(i+1), op); err != nil {
 			t.Fatal(err)

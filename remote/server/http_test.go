@@ -227,7 +227,7 @@ func TestServerRestart(t *testing.T) {
 	store := memstore.New()
 	w := newMetaWorld(t, store)
 	d := w.Device(t, "admin")
-	c := dbfs.Content{Size: 1, Chunks: []dbfs.ChunkID{{1}}}
+	c := dbfs.Content{Size: 1, Chunks: dbfs.Blocks([]dbfs.ChunkID{{1}}...)}
 	receipt := w.Receipt(d.Root, c.Ref(0))
 	batch := dbfs.Batch{Epoch: 1, Device: d.ID, Seq: 1, Receipts: []dbfs.Receipt{receipt}, Ops: []dbfs.Op{{
 		ID: dbfs.OpID{Device: d.ID, N: 1}, Type: dbfs.OpCreate, Node: dbfs.NodeID{1}, Name: "f", Kind: dbfs.KindFile, Content: &c,
@@ -325,7 +325,7 @@ func FuzzCommitRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	sample := dbfs.Batch{Epoch: 1, Device: l.Device, Seq: 1, Ops: []dbfs.Op{
-		{ID: dbfs.OpID{Device: l.Device, N: 1}, Type: dbfs.OpCreate, Node: dbfs.NodeID{1}, Name: "f", Kind: dbfs.KindFile, Content: &dbfs.Content{Size: 1, Chunks: make([]dbfs.ChunkID, 1)}},
+		{ID: dbfs.OpID{Device: l.Device, N: 1}, Type: dbfs.OpCreate, Node: dbfs.NodeID{1}, Name: "f", Kind: dbfs.KindFile, Content: &dbfs.Content{Size: 1, Chunks: dbfs.Blocks(make([]dbfs.ChunkID, 1)...)}},
 		{ID: dbfs.OpID{Device: l.Device, N: 2}, Type: dbfs.OpMove, Node: dbfs.NodeID{1}, Base: dbfs.Revs{Place: dbfs.SelfRev}, Name: "g", Replace: &dbfs.Victim{}},
 		{ID: dbfs.OpID{Device: l.Device, N: 3}, Type: dbfs.OpDelete, Node: dbfs.NodeID{1}, Base: dbfs.Revs{Content: 1, Place: 1}},
 	}}

@@ -218,20 +218,16 @@ func (t keyTx) storeChunks(n dbfs.Node) (dbfs.Node, error) {
 
 // storeList takes a long chunk list out of a content and stores it.
 func (t keyTx) storeList(c *dbfs.Content, id dbfs.NodeID, crev dbfs.JID) error {
-	if len(c.Chunks) <= inlineChunks {
+	if c.Chunks.Len() <= inlineChunks {
 		return nil
 	}
 	key := t.chunksKey(id, crev)
 	list := c.Chunks
-	c.Chunks = nil
+	c.Chunks = dbfs.Blocklist{}
 	if _, err := t.txn.Get(key); err == nil || !errors.Is(err, dbfs.ErrNotExist) {
 		return err
 	}
-	b := make([]byte, 0, len(list)*len(dbfs.ChunkID{}))
-	for _, id := range list {
-		b = append(b, id[:]...)
-	}
-	return t.txn.Set(key, sealRow(b))
+	return t.txn.Set(key, sealRow(list.Append(make([]byte, 0, list.Bytes()))))
 }
 
 // fetchChunks undoes storeChunks.
@@ -242,7 +238,7 @@ func (t keyTx) fetchChunks(n *dbfs.Node) error {
 // fetchList undoes storeList.
 func (t keyTx) fetchList(c *dbfs.Content, id dbfs.NodeID, crev dbfs.JID) error {
 	want := dbfs.NumChunks(c.Size)
-	if len(c.Chunks) == want {
+	if c.Chunks.Len() == want {
 		return nil
 	}
 	row, err := t.txn.Get(t.chunksKey(id, crev))
@@ -253,17 +249,14 @@ func (t keyTx) fetchList(c *dbfs.Content, id dbfs.NodeID, crev dbfs.JID) error {
 		return err
 	}
 	b, err := openRow("chunk list", row)
-	if err == nil && (len(b) != want*len(dbfs.ChunkID{}) || want > dbfs.MaxChunks) {
-		err = fmt.Errorf("%w: chunk list of %d bytes for %d chunks", dbfs.ErrCorrupt, len(b), want)
-	}
 	if err != nil {
 		return err
 	}
-	c.Chunks = make([]dbfs.ChunkID, want)
-	for i := range c.Chunks {
-		copy(c.Chunks[i][:], b[i*len(dbfs.ChunkID{}):])
+	var rest []byte
+	if c.Chunks, rest, err = dbfs.CutBlocklist(b, want); err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%w: chunk list of %d chunks, and %d bytes", dbfs.ErrCorrupt, want, len(rest))
 	}
-	return nil
+	return err
 }
 
 func (t keyTx) Child(parent dbfs.NodeID, key string) (dbfs.NodeID, error) {

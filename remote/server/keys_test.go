@@ -24,7 +24,7 @@ func sampleRows(t *testing.T) *WriteSet {
 	t.Helper()
 	n := dbfs.Node{
 		ID: dbfs.NodeID{1}, Name: "f", Kind: dbfs.KindFile, Last: 1, Revs: dbfs.Revs{Content: 1, Place: 1, Attr: 1},
-		Content: dbfs.Content{Size: 40 * dbfs.ChunkSize, Chunks: make([]dbfs.ChunkID, 40)},
+		Content: dbfs.Content{Size: 40 * dbfs.ChunkSize, Chunks: dbfs.Blocks(make([]dbfs.ChunkID, 40)...)},
 	}
 	set := NewWriteSet(nothing{})
 	tx := NewKeyTx(7, set)

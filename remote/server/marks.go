@@ -39,8 +39,8 @@ func (a mark) compare(b mark) int {
 
 // add marks the chunks of a content.
 func (m *marks) add(ns dbfs.NamespaceID, c dbfs.Content) {
-	for _, id := range c.Chunks {
-		if first := firstOf(id); id != dbfs.ZeroChunk && first >= m.from && first <= m.to {
+	for _, id := range c.Chunks.IDs() {
+		if first := firstOf(id); first >= m.from && first <= m.to {
 			m.seen = append(m.seen, markOf(ns, id))
 		}
 	}

@@ -58,7 +58,7 @@ func TestRestored(t *testing.T) {
 	get(t, w.admin, ns, kept, b)
 	create := dbfs.Op{
 		ID: dbfs.OpID{Device: w.admin.me.Device, N: 1}, Type: dbfs.OpCreate, Node: dbfs.NodeID{1}, Name: "f", Kind: dbfs.KindFile,
-		Content: &dbfs.Content{Size: 100, Chunks: []dbfs.ChunkID{kept.ID}}, Attr: dbfs.Attr{Mode: 0o644},
+		Content: &dbfs.Content{Size: 100, Chunks: dbfs.Blocks(kept.ID)}, Attr: dbfs.Attr{Mode: 0o644},
 	}
 	batch := dbfs.Batch{Epoch: last, Device: w.admin.me.Device, Seq: 1, Ops: []dbfs.Op{create}, Receipts: []dbfs.Receipt{receipt}}
 	var need *dbfs.NeedChunksError

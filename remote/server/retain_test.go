@@ -191,8 +191,7 @@ func TestReap(t *testing.T) {
 func TestDropLists(t *testing.T) {
 	tx, _ := newSpace(t)
 	long := func(rev dbfs.JID) dbfs.Node {
-		c := dbfs.Content{Size: 40 * dbfs.ChunkSize, Chunks: make([]dbfs.ChunkID, 40)}
-		c.Chunks[0][0] = byte(rev)
+		c := dbfs.Content{Size: 40 * dbfs.ChunkSize, Chunks: dbfs.Blocklist{}.Edit(40, map[int]dbfs.ChunkID{0: {byte(rev)}})}
 		return dbfs.Node{ID: dbfs.NodeID{1}, Name: "f", Kind: dbfs.KindFile, Revs: dbfs.Revs{Content: rev}, Content: c}
 	}
 	for rev := dbfs.JID(1); rev <= 4; rev++ {
@@ -229,7 +228,7 @@ func TestDropLists(t *testing.T) {
 	_, err = trimLog(tx, time.Unix(0, 4))
 	must(t, err)
 	sweep(4)
-	if n, err := tx.Node(kept.ID); err != nil || n.Content.Chunks[0][0] != 4 {
+	if n, err := tx.Node(kept.ID); err != nil || n.Content.Chunks.At(0)[0] != 4 {
 		t.Errorf("the node: %v, %v", n.Content.Size, err)
 	}
 	must(t, tx.DelNode(kept.ID))
@@ -258,7 +257,7 @@ func TestMarks(t *testing.T) {
 			m := newMarks(from, 1+rng.IntN(40))
 			want := make(map[in]bool)
 			for _, x := range all {
-				m.add(x.ns, dbfs.Content{Size: 1, Chunks: []dbfs.ChunkID{x.id, dbfs.ZeroChunk}})
+				m.add(x.ns, dbfs.Content{Size: 1, Chunks: dbfs.Blocks(x.id, dbfs.ZeroChunk)})
 			}
 			m.sort()
 			for _, x := range all {

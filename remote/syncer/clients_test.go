@@ -391,13 +391,13 @@ func (c *client) write(ns dbfs.NamespaceID, name string, b []byte) {
 func (c *client) keep(b []byte) dbfs.Content {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	content := dbfs.Content{Size: int64(len(b))}
+	var ids []dbfs.ChunkID
 	for chunk := range slices.Chunk(b, dbfs.ChunkSize) {
 		id := dbfs.HashChunk(chunk)
 		c.disk[id] = chunk
-		content.Chunks = append(content.Chunks, id)
+		ids = append(ids, id)
 	}
-	return content
+	return dbfs.Content{Size: int64(len(b)), Chunks: dbfs.Blocks(ids...)}
 }
 
 // put writes a short text into the root namespace.

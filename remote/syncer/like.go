@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"slices"
 
 	"github.com/dbfs/dbfs"
 )
@@ -30,7 +29,7 @@ func (sp *space) send(ctx context.Context, p piece, raw []byte) (dbfs.Receipt, e
 	}()
 	like := likeOf(was, *p.content, p.i)
 	like.Local = func(ref dbfs.ChunkRef) []byte {
-		b, end, err := sp.s.cfg.Read(ctx, ns, p.node, slices.Index(was.Chunks, ref.ID), ref)
+		b, end, err := sp.s.cfg.Read(ctx, ns, p.node, was.Chunks.Index(ref.ID), ref)
 		if err != nil {
 			return nil // it need not be here
 		}
@@ -43,14 +42,14 @@ func (sp *space) send(ctx context.Context, p piece, raw []byte) (dbfs.Receipt, e
 // likeOf says what chunk i of a file may resemble, by what the file was and is.
 func likeOf(was, now dbfs.Content, i int) dbfs.Like {
 	at := func(i int) dbfs.ChunkRef {
-		if i < 0 || i >= len(was.Chunks) || was.Chunks[i] == dbfs.ZeroChunk {
+		if was.Chunks.At(i) == dbfs.ZeroChunk {
 			return dbfs.ChunkRef{}
 		}
 		return was.Ref(i)
 	}
 	changed := 0
-	for i, id := range now.Chunks {
-		if i >= len(was.Chunks) || was.Chunks[i] != id {
+	for i, id := range now.Chunks.All() {
+		if was.Chunks.At(i) != id {
 			changed++
 		}
 	}

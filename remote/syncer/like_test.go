@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/dbfs/dbfs"
@@ -16,11 +15,11 @@ func TestLikeOf(t *testing.T) {
 		return dbfs.HashChunk([]byte(string(r)))
 	}
 	content := func(s string, last int) dbfs.Content {
-		c := dbfs.Content{Size: int64(len(s)-1)*dbfs.ChunkSize + int64(last)}
+		var ids []dbfs.ChunkID
 		for _, r := range s {
-			c.Chunks = append(c.Chunks, id(r))
+			ids = append(ids, id(r))
 		}
-		return c
+		return dbfs.Content{Size: int64(len(s)-1)*dbfs.ChunkSize + int64(last), Chunks: dbfs.Blocks(ids...)}
 	}
 	for _, c := range []struct {
 		was, now string
@@ -41,7 +40,7 @@ func TestLikeOf(t *testing.T) {
 		like := likeOf(was, content(c.now, 5), c.i)
 		for n, got := range []dbfs.ChunkRef{like.Same, like.Before, like.After} {
 			var want dbfs.ChunkRef
-			if at := slices.Index(was.Chunks, id(rune(c.want[n]))); at >= 0 {
+			if at := was.Chunks.Index(id(rune(c.want[n]))); at >= 0 {
 				want = was.Ref(at)
 			}
 			if got != want {

@@ -91,9 +91,9 @@ func (sp *space) missing() []piece {
 			continue
 		}
 		n := 0
-		for i := range op.Content.Chunks {
+		for i := range op.Content.Chunks.All() {
 			ref := op.Content.Ref(i)
-			if ref.ID == dbfs.ZeroChunk || seen[ref.ID] || sp.receipts.has(ref.ID) {
+			if seen[ref.ID] || sp.receipts.has(ref.ID) {
 				continue
 			}
 			seen[ref.ID] = true
@@ -329,7 +329,7 @@ func (r *receipts) want(ids []dbfs.ChunkID) {
 func (r *receipts) wants(c *dbfs.Content) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.asked) > 0 && slices.ContainsFunc(c.Chunks, func(id dbfs.ChunkID) bool { return r.asked[id] })
+	return len(r.asked) > 0 && slices.ContainsFunc(c.Chunks.IDs(), func(id dbfs.ChunkID) bool { return r.asked[id] })
 }
 
 // of returns the receipts of all chunks that the ops name, each once.
@@ -342,7 +342,7 @@ func (r *receipts) of(ops []dbfs.Op) []dbfs.Receipt {
 		if op.Content == nil {
 			continue
 		}
-		for _, id := range op.Content.Chunks {
+		for _, id := range op.Content.Chunks.IDs() {
 			if rec, ok := r.known[id]; ok && !seen[id] {
 				seen[id] = true
 				all = append(all, rec.receipt)

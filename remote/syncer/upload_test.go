@@ -21,7 +21,7 @@ func TestUploadWhatIsInFlight(t *testing.T) {
 	again := &server{}
 	again.commit = func(b dbfs.Batch) ([]dbfs.Entry, error) {
 		if len(b.Receipts) == 0 {
-			return nil, &dbfs.NeedChunksError{Chunks: b.Ops[len(b.Ops)-1].Content.Chunks}
+			return nil, &dbfs.NeedChunksError{Chunks: b.Ops[len(b.Ops)-1].Content.Chunks.IDs()}
 		}
 		return nil, dbfs.ErrOffline
 	}
@@ -37,7 +37,7 @@ func TestReceiptsArriveDuringCommit(t *testing.T) {
 	r := newReceipts(time.Now)
 	r.put(ids[0], "sent")
 	r.put(ids[2], "old")
-	sent := r.of([]dbfs.Op{{Content: &dbfs.Content{Chunks: ids}}})
+	sent := r.of([]dbfs.Op{{Content: &dbfs.Content{Chunks: dbfs.Blocks(ids...)}}})
 	r.put(ids[1], "arrived")
 	r.put(ids[2], "new")
 	r.drop(ids, sent)

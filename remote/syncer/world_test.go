@@ -151,7 +151,7 @@ func create(t *testing.T, j *journal.Journal, name string) dbfs.Node {
 		t.Fatal(err)
 	}
 	defer j.Release(n.ID)
-	content := dbfs.Content{Size: 3, Chunks: []dbfs.ChunkID{dbfs.HashChunk([]byte("abc"))}}
+	content := dbfs.Content{Size: 3, Chunks: dbfs.Blocks(dbfs.HashChunk([]byte("abc")))}
 	if n, err = j.Write(n.ID, n.Content, content, 1); err != nil {
 		t.Fatal(err)
 	}

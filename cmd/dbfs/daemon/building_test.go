@@ -42,10 +42,11 @@ func TestLargeVersionIsHeld(t *testing.T) {
 	d.link.holding = server
 	sp := d.space(d.me.Root)
 	const chunks = fetchRest/dbfs.ChunkSize + 1
-	big := dbfs.Content{Size: chunks * dbfs.ChunkSize}
+	var ids []dbfs.ChunkID
 	for i := range chunks {
-		big.Chunks = append(big.Chunks, dbfs.ChunkID{1, byte(i)})
+		ids = append(ids, dbfs.ChunkID{1, byte(i)})
 	}
+	big := dbfs.Content{Size: chunks * dbfs.ChunkSize, Chunks: dbfs.Blocks(ids...)}
 	node := dbfs.Node{
 		ID: dbfs.NodeID{9}, Name: "big", Kind: dbfs.KindFile, Content: big, Attr: dbfs.Attr{Mode: 0o644},
 		Revs: dbfs.Revs{Content: 1, Place: 1, Attr: 1}, Last: 1,
@@ -71,8 +72,7 @@ func TestLargeVersionIsHeld(t *testing.T) {
 		t.Errorf("held %v, want version 1 once", server.held)
 	}
 	changed := big
-	changed.Chunks = slices.Clone(big.Chunks)
-	changed.Chunks[0] = dbfs.ChunkID{2}
+	changed.Chunks = changed.Chunks.Edit(changed.Chunks.Len(), map[int]dbfs.ChunkID{0: {2}})
 	_, err = sp.journal.Write(node.ID, big, changed, 5)
 	must(t, err)
 	sp.journal.Release(node.ID)
@@ -114,7 +114,7 @@ func TestWhatIsHereIsNotHeld(t *testing.T) {
 	sp := d.space(d.me.Root)
 	list, err := sp.journal.List()
 	must(t, err)
-	zeros := dbfs.Content{Size: 100 << 20, Chunks: make([]dbfs.ChunkID, 25)}
+	zeros := dbfs.Content{Size: 100 << 20, Chunks: dbfs.Blocks(make([]dbfs.ChunkID, 25)...)}
 	must(t, list.Add([]dbfs.Node{{
 		ID: dbfs.NodeID{9}, Name: "holes", Kind: dbfs.KindFile, Content: zeros, Attr: dbfs.Attr{Mode: 0o644},
 		Revs: dbfs.Revs{Content: 1, Place: 1, Attr: 1}, Last: 1,

@@ -86,14 +86,14 @@ func unsentFile(t *testing.T, j *journal.Journal) dbfs.ChunkID {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content := dbfs.Content{Size: 3, Chunks: []dbfs.ChunkID{dbfs.HashChunk([]byte("abc"))}}
+	content := dbfs.Content{Size: 3, Chunks: dbfs.Blocks(dbfs.HashChunk([]byte("abc")))}
 	if _, err := j.Write(n.ID, n.Content, content, 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	return content.Chunks[0]
+	return content.Chunks.At(0)
 }
 
 // A wait for everything does not end well while something is kept that cannot be sent; a wait

@@ -261,10 +261,7 @@ func copyBytes(ctx context.Context, to *cache.Draft, from *cache.Body, content d
 		return dbfs.Content{}, err
 	}
 	buf := make([]byte, min(content.Size, dbfs.ChunkSize))
-	for i, id := range content.Chunks {
-		if id == dbfs.ZeroChunk {
-			continue
-		}
+	for i := range content.Chunks.All() {
 		off := int64(i) * dbfs.ChunkSize
 		p := buf[:dbfs.ChunkLen(content.Size, i)]
 		if n, err := from.ReadAt(ctx, p, off); n < len(p) {

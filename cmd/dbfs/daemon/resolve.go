@@ -186,10 +186,7 @@ func (d *Daemon) ConflictBase(ctx context.Context, path string) ([]byte, error) 
 		return nil, fmt.Errorf("%w: the common base has %d bytes", dbfs.ErrTooLarge, r.Content.Size)
 	}
 	all := make([]byte, r.Content.Size)
-	for i, id := range r.Content.Chunks {
-		if id == dbfs.ZeroChunk {
-			continue
-		}
+	for i := range r.Content.Chunks.All() {
 		raw, err := d.link.chunks.Get(ctx, c.sp.journal.NS(), r.Content.Ref(i))
 		if err != nil {
 			return nil, fmt.Errorf("read the common base: %w", err)
@@ -303,8 +300,8 @@ func (d *Daemon) bring(ctx context.Context, c *clash) {
 	}
 	defer body.Close()
 	buf := make([]byte, dbfs.ChunkSize)
-	for off := int64(0); off < c.copy.Content.Size; off += int64(len(buf)) {
-		if _, err := body.ReadAt(ctx, buf, off); err != nil && !errors.Is(err, io.EOF) {
+	for i := range c.copy.Content.Chunks.All() {
+		if _, err := body.ReadAt(ctx, buf, int64(i)*dbfs.ChunkSize); err != nil && !errors.Is(err, io.EOF) {
 			return
 		}
 	}

@@ -84,7 +84,7 @@ func (w *waiter) left() (p control.Progress, item string) {
 			}
 			p.Files++
 			if op.Content != nil {
-				bytes += op.Content.Size
+				bytes += op.Content.Data()
 			}
 			if item == "" {
 				item = w.name(sp, &op)

@@ -304,7 +304,7 @@ func (se remoteSession) grow(ctx context.Context, f forest, ns dbfs.NamespaceID,
 // content fetches the bytes of a file. Get verifies each chunk.
 func (se remoteSession) content(ctx context.Context, ns dbfs.NamespaceID, c dbfs.Content) ([]byte, error) {
 	b := make([]byte, c.Size)
-	for i, id := range c.Chunks {
+	for i, id := range c.Chunks.All() {
 		if id == dbfs.ZeroChunk {
 			continue
 		}

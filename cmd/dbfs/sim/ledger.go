@@ -16,16 +16,16 @@ func (w *world) contentOf(n int) (dbfs.Content, []byte) {
 		return dbfs.Content{}, nil
 	}
 	if !w.plan.chunks || n%3 == 0 {
-		return dbfs.Content{Size: int64(n), Chunks: []dbfs.ChunkID{dbfs.ZeroChunk}}, nil
+		return dbfs.Content{Size: int64(n), Chunks: dbfs.Blocks(dbfs.ZeroChunk)}, nil
 	}
 	raw := make([]byte, n)
 	copy(raw, binary.LittleEndian.AppendUint64(nil, uint64(n)))
 	raw[n-1] = 1 // so that it is never all zeros
 	id := dbfs.HashChunk(raw)
 	if n%5 == 0 {
-		return dbfs.Content{Size: dbfs.ChunkSize + int64(n), Chunks: []dbfs.ChunkID{dbfs.ZeroChunk, id}}, raw
+		return dbfs.Content{Size: dbfs.ChunkSize + int64(n), Chunks: dbfs.Blocks(dbfs.ZeroChunk, id)}, raw
 	}
-	return dbfs.Content{Size: int64(n), Chunks: []dbfs.ChunkID{id}}, raw
+	return dbfs.Content{Size: int64(n), Chunks: dbfs.Blocks(id)}, raw
 }
 
 func numberOf(c dbfs.Content) int { return int(c.Size % dbfs.ChunkSize) }

@@ -171,7 +171,7 @@ func (c *client) next() (int, dbfs.Content) {
 	}
 	content, raw := w.contentOf(n)
 	if raw != nil {
-		c.chunks[content.Chunks[len(content.Chunks)-1]] = raw
+		c.chunks[content.Chunks.At(content.Chunks.Len()-1)] = raw
 	}
 	return n, content
 }

@@ -105,10 +105,11 @@ func file(n byte, jid dbfs.JID, chunks int) dbfs.Node {
 		Attr: dbfs.Attr{Mode: 0o644, MTime: -1, Xattrs: map[string][]byte{"user.x": {n}}}, CTime: 9,
 	}
 	if chunks > 0 {
-		node.Content = dbfs.Content{Size: int64(chunks)*dbfs.ChunkSize - 1, Chunks: make([]dbfs.ChunkID, chunks)}
-		for i := range node.Content.Chunks {
-			node.Content.Chunks[i] = dbfs.ChunkID{n, byte(i), byte(i >> 8)}
+		ids := make([]dbfs.ChunkID, chunks)
+		for i := range ids {
+			ids[i] = dbfs.ChunkID{n, byte(i), byte(i >> 8)}
 		}
+		node.Content = dbfs.Content{Size: int64(chunks)*dbfs.ChunkSize - 1, Chunks: dbfs.Blocks(ids...)}
 	}
 	return node
 }
@@ -162,7 +163,7 @@ func rowsComeBack(t *testing.T, s server.Store) {
 // longContents: old entries keep the content they had, whatever the node has become.
 func longContents(t *testing.T, s server.Store) {
 	before, after := file(1, 1, dbfs.MaxChunks), file(1, 2, 100)
-	after.Content.Chunks[99] = dbfs.ChunkID{0xff}
+	after.Content.Chunks = after.Content.Chunks.Edit(after.Content.Chunks.Len(), map[int]dbfs.ChunkID{99: {0xff}})
 	moved := after
 	moved.Name, moved.Revs.Place, moved.Last = "elsewhere", 3, 3
 	for _, n := range []dbfs.Node{before, after, moved} {
