@@ -116,7 +116,7 @@ func (l Blocklist) Equal(m Blocklist) bool {
 // IsZero reports whether there are no chunks; it also keeps empty lists out of JSON.
 func (l Blocklist) IsZero() bool { return l.n == 0 }
 
-// Edit returns the list of n chunks that is this one but for those that changed has.
+// Edit returns the list of n chunks that is this one but for those that changed has, by their places from 0 on.
 func (l Blocklist) Edit(n int, changed map[int]ChunkID) Blocklist {
 	m := Blocklist{n: n, ids: make([]ChunkID, 0, min(n, len(l.ids)+len(changed)))}
 	news := slices.Sorted(maps.Keys(changed))
@@ -175,9 +175,11 @@ func (l Blocklist) Bytes() int {
 // CutBlocklist reads what Append wrote of a list of n chunks, and returns what is after it; ErrCorrupt if it is
 // not such.
 func CutBlocklist(b []byte, n int) (l Blocklist, rest []byte, err error) {
-	bad := fmt.Errorf("%w: list of %d chunks in %d bytes", ErrCorrupt, n, len(b))
+	bad := func() (Blocklist, []byte, error) {
+		return Blocklist{}, nil, fmt.Errorf("%w: list of %d chunks", ErrCorrupt, n)
+	}
 	if n < 0 || n > MaxFileChunks || n <= longList && len(b) < n*len(ChunkID{}) {
-		return l, nil, bad
+		return bad()
 	}
 	if n <= longList {
 		l.ids = make([]ChunkID, n)
@@ -188,7 +190,7 @@ func CutBlocklist(b []byte, n int) (l Blocklist, rest []byte, err error) {
 	}
 	count, k := binary.Uvarint(b)
 	if k <= 0 || count > MaxChunks || len(b) < int(count)*(1+len(ChunkID{})) {
-		return l, nil, bad
+		return bad()
 	}
 	b = b[k:]
 	places := make([]int, count)
@@ -196,18 +198,18 @@ func CutBlocklist(b []byte, n int) (l Blocklist, rest []byte, err error) {
 	for j := range places {
 		gap, k := binary.Uvarint(b)
 		if k <= 0 || gap > uint64(n) || next+gap >= uint64(n) {
-			return l, nil, bad
+			return bad()
 		}
 		places[j], next, b = int(next+gap), next+gap+1, b[k:]
 	}
 	if len(b) < len(places)*len(ChunkID{}) {
-		return l, nil, bad
+		return bad()
 	}
 	l = Blocklist{n: n, ids: make([]ChunkID, 0, count)}
 	for _, i := range places {
 		id := ChunkID(b[:len(ChunkID{})])
 		if id == ZeroChunk {
-			return Blocklist{}, nil, bad
+			return bad()
 		}
 		l.add(i, id)
 		b = b[len(ChunkID{}):]

@@ -11,8 +11,9 @@ const (
 	// a file holds its bytes from i*ChunkSize on.
 	ChunkSize = 4 << 20
 
-	// MaxChunks bounds how many chunks of a file may be other than zeros: 16 GiB of them.
-	MaxChunks = 4096
+	// MaxChunks bounds how many chunks of a file may be other than zeros: 64 GiB of them.
+	// An edit's commit carries the names and receipts of all that are new: some 3 MiB.
+	MaxChunks = 16384
 
 	// MaxFileSize is the largest file in bytes: 16 TiB, less the block by which ext4, which may hold its
 	// body, falls short of it. Larger than MaxChunks chunks it has to be sparse.

@@ -17,7 +17,7 @@ import (
 
 // Limits that both ends know.
 const (
-	MaxCommit     = 1 << 20  // bytes of a commit request
+	MaxCommit     = 4 << 20  // bytes of a commit request: the largest file that is all new
 	MaxPoll       = 256      // namespaces in one poll
 	MaxPollTime   = 240      // seconds
 	MaxPage       = 4096     // entries or nodes asked for at once

@@ -272,7 +272,7 @@ func heavyBatch(t *testing.T, w World) {
 	var moves []dbfs.Op
 	for i := range files {
 		name := fmt.Sprint("f", i)
-		p.must(create(name, "", name, zeros(dbfs.MaxChunks)))
+		p.must(create(name, "", name, zeros(longest)))
 		moves = append(moves, move(name, dbfs.JID(i+1), "", "moved"+name))
 	}
 	_, err := p.send(p.batch(moves...))
@@ -280,7 +280,7 @@ func heavyBatch(t *testing.T, w World) {
 	p.seq--
 	p.must(moves[:files/2]...)
 	p.must(moves[files/2:]...)
-	if log := wholeLog(t, p, p.ns, p.epoch, 0); len(log) != 2*files || log[17].Node.Content.Chunks.Len() != dbfs.MaxChunks {
+	if log := wholeLog(t, p, p.ns, p.epoch, 0); len(log) != 2*files || log[17].Node.Content.Chunks.Len() != longest {
 		t.Errorf("%d entries, want %d", len(log), 2*files)
 	}
 }
@@ -407,7 +407,7 @@ func largeContentComesIntact(t *testing.T, w World) {
 	dense.Chunks = dense.Chunks.Edit(dense.Chunks.Len(), map[int]dbfs.ChunkID{7: dbfs.ZeroChunk})
 	places := make(map[int]dbfs.ChunkID)
 	for i, id := range content(2, dbfs.MaxChunks).Chunks.All() {
-		places[dbfs.MaxFileChunks-1-i*1000] = id
+		places[dbfs.MaxFileChunks-1-i*250] = id
 	}
 	sparse := &dbfs.Content{Size: dbfs.MaxFileSize, Chunks: dbfs.Blocklist{}.Edit(dbfs.MaxFileChunks, places)}
 	hole := &dbfs.Content{Size: dbfs.MaxFileSize, Chunks: dbfs.Blocklist{}.Edit(dbfs.MaxFileChunks, nil)}

@@ -138,10 +138,10 @@ func historyComesInPages(t *testing.T, w World) {
 func longListsInHistory(t *testing.T, w World) {
 	p := rootPen(t, w, "admin")
 	const n = 18
-	revs, contents := []dbfs.JID{1}, []*dbfs.Content{zeros(dbfs.MaxChunks)}
+	revs, contents := []dbfs.JID{1}, []*dbfs.Content{zeros(longest)}
 	p.must(create("f", "", "f", contents[0]))
 	for i := 2; i <= n; i++ {
-		c := zeros(dbfs.MaxChunks)
+		c := zeros(longest)
 		c.Size -= int64(i)
 		p.must(write("f", dbfs.JID(i-1), c))
 		revs, contents = append(revs, dbfs.JID(i)), append(contents, c)

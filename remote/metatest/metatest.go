@@ -165,7 +165,10 @@ func content(seed byte, n int) *dbfs.Content {
 	return &dbfs.Content{Size: int64(n-1)*dbfs.ChunkSize + 1, Chunks: dbfs.Blocks(ids...)}
 }
 
-// zeros is a file of n full chunks of nothing: a list as long as any, without receipts.
+// longest is how many chunks are written down one after another, if they are zeros, too.
+const longest = 4096
+
+// zeros is a file of n full chunks of nothing: for its length it needs no receipts.
 func zeros(n int) *dbfs.Content {
 	return &dbfs.Content{Size: int64(n) * dbfs.ChunkSize, Chunks: dbfs.Blocks(make([]dbfs.ChunkID, n)...)}
 }

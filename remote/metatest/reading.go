@@ -113,7 +113,7 @@ func heavyPages(t *testing.T, w World) {
 	p := rootPen(t, w, "admin")
 	const n = 17
 	for i := range n {
-		p.must(create(fmt.Sprintf("%02d", i), "", fmt.Sprint(i), zeros(dbfs.MaxChunks)))
+		p.must(create(fmt.Sprintf("%02d", i), "", fmt.Sprint(i), zeros(longest)))
 	}
 	page, err := p.Log(t.Context(), p.ns, dbfs.Cursor{Epoch: p.epoch}, 1000)
 	check(t, err)
