@@ -55,7 +55,7 @@ type mountFlags struct {
 }
 
 func mountCommand(t *tool) *cobra.Command {
-	flags := mountFlags{cacheSize: 10 << 30, unsent: 8 << 30, minFree: 1 << 30, budget: daemon.DefaultBudget()}
+	flags := mountFlags{cacheSize: 10 << 30, minFree: 1 << 30, budget: daemon.DefaultBudget()}
 	flags.guardBytes, flags.guardWindow = byteSize(flags.budget.Bytes), span(flags.budget.Window)
 	cmd := &cobra.Command{
 		Use:   "mount [PATH]",
@@ -78,7 +78,7 @@ func mountCommand(t *tool) *cobra.Command {
 	f.StringVar(&flags.state, "state-dir", "", "where unsent data, journal and index are (default: by profile)")
 	f.StringVar(&flags.cache, "cache-dir", "", "where downloaded data is (default: by profile)")
 	f.Var(&flags.cacheSize, "cache-size", "how much downloaded data to keep")
-	f.Var(&flags.unsent, "unsent-size", "how much unsent data to hold before writers must wait")
+	f.Var(&flags.unsent, "unsent-size", "how much unsent data to hold before writers must wait (default: half of what its disk has free, but at least 8GiB)")
 	f.Var(&flags.limit, "bwlimit", "bytes a second, as rclone has it: 1M, UP:DOWN, off, or a timetable (default: as dbfs throttle set it last)")
 	f.Var(&flags.minFree, "min-free", "how much of the disk to leave free")
 	f.StringVar(&flags.server, "server", "", "base URL, or embedded (default: where this profile is logged in, else embedded)")
@@ -248,6 +248,9 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 			return s, err
 		}
 	}
+	if s.UnsentSize == 0 {
+		s.UnsentSize = unsentSize(freeAt(s.State))
+	}
 	mounts, err := listMounts()
 	if err != nil {
 		return s, err
@@ -259,6 +262,22 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 		}
 	}
 	return s, t.chooseServer(&s, flags.server)
+}
+
+// unsentSize is how much unsent data is held if nobody says how much, on a disk that has so much free. What is written to
+// a file is unsent until it is closed, so a file cannot be larger than this: as large a one as half the disk goes in.
+func unsentSize(free int64) int64 { return max(8<<30, free/2) }
+
+// freeAt returns how many bytes the disk of a directory has free, which may have to be made yet; 0: unknown.
+func freeAt(dir string) int64 {
+	var st unix.Statfs_t
+	for err := unix.Statfs(dir, &st); err != nil; err = unix.Statfs(dir, &st) {
+		if !errors.Is(err, unix.ENOENT) || dir == filepath.Dir(dir) {
+			return 0
+		}
+		dir = filepath.Dir(dir)
+	}
+	return int64(st.Bavail) * st.Bsize
 }
 
 func overlap(a, b string) bool {

@@ -345,3 +345,15 @@ func TestMountThroughALink(t *testing.T) {
 		d.must("umount", name)
 	}
 }
+
+func TestUnsentSize(t *testing.T) {
+	for free, want := range map[int64]int64{0: 8 << 30, 10 << 30: 8 << 30, 100 << 30: 50 << 30} {
+		if got := unsentSize(free); got != want {
+			t.Errorf("with %d bytes free: %d, want %d", free, got, want)
+		}
+	}
+	dir := t.TempDir()
+	if here, below := freeAt(dir), freeAt(filepath.Join(dir, "not", "made", "yet")); here <= 0 || below < here/2 || below > here*2 {
+		t.Errorf("%d bytes are free in a directory, %d in one below it that is not there yet", here, below)
+	}
+}
