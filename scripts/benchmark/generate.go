@@ -72,7 +72,7 @@ func (g *generator) upload() error {
 			return err
 		}
 		g.batch.Receipts = append(g.batch.Receipts, receipt)
-		g.chunks = append(g.chunks, dbfs.Content{Size: generated, Chunks: []dbfs.ChunkID{ref.ID}})
+		g.chunks = append(g.chunks, dbfs.Content{Size: generated, Chunks: dbfs.Blocks(ref.ID)})
 	}
 	return nil
 }
