@@ -68,7 +68,10 @@ func (j *Journal) batch(ready func(op *dbfs.Op) bool) (*Batch, error) {
 		j.reload()
 		return nil, fmt.Errorf("make a batch: %w", err)
 	}
-	b := j.choose(ready)
+	b := j.chooseAhead(ready)
+	if len(b.edits) == 0 {
+		b = j.choose(ready, nil)
+	}
 	if len(b.edits) == 0 {
 		return nil, nil
 	}
@@ -115,13 +118,38 @@ const (
 // through for every batch.
 const mostLate = 2000
 
-func (j *Journal) choose(ready func(op *dbfs.Op) bool) *Batch {
+// chooseAhead makes a batch of edits that were bumped, as if no others were ready.
+func (j *Journal) chooseAhead(ready func(op *dbfs.Op) bool) *Batch {
+	if len(j.ahead) == 0 {
+		return &Batch{}
+	}
+	j.forgetAhead()
+	edits := j.aheadEdits()
+	if len(edits) == 0 {
+		return &Batch{}
+	}
+	only := make(map[*edit]bool, len(edits))
+	for _, e := range edits {
+		only[e] = true
+	}
+	return j.choose(ready, only)
+}
+
+// choose takes edits for a batch: of those in only, if it is not nil.
+func (j *Journal) choose(ready func(op *dbfs.Op) bool, only map[*edit]bool) *Batch {
 	b := &Batch{}
 	left := leftBehind{rule: j.cfg.Names, nodes: make(map[dbfs.NodeID]bool), places: make(map[place]bool), emptied: make(map[dbfs.NodeID]bool)}
-	request, nodes, late := 0, 0, 0
+	request, nodes, late, some := 0, 0, 0, len(only)
 	for e := range j.pending.all() {
-		if len(b.edits) == dbfs.MaxBatchOps || late == mostLate {
+		if len(b.edits) == dbfs.MaxBatchOps || late == mostLate || only != nil && some == 0 {
 			break
+		}
+		if only != nil {
+			if !only[e] {
+				left.add(e)
+				continue
+			}
+			some--
 		}
 		if e.op.Content != nil && j.waits(e.op.Node) || left.under(e) || j.leaves(e) || j.isHeld(e) || j.isAside(&e.op) {
 			left.add(e)

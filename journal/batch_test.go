@@ -48,7 +48,7 @@ func TestBatchLeavesBehind(t *testing.T) {
 					late = append(late, before[p])
 				}
 			}
-			b := d.j.choose(func(op *dbfs.Op) bool { return !slices.Contains(late, op.Node) })
+			b := d.j.choose(func(op *dbfs.Op) bool { return !slices.Contains(late, op.Node) }, nil)
 			if got := d.words(b.Ops, before); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -92,7 +92,7 @@ func TestBatchIsBounded(t *testing.T) {
 	for i := range dbfs.MaxBatchOps + 1 {
 		d.make(fmt.Sprint("f", i), file)
 	}
-	if got := len(d.j.choose(always).Ops); got != dbfs.MaxBatchOps {
+	if got := len(d.j.choose(always, nil).Ops); got != dbfs.MaxBatchOps {
 		t.Errorf("%d edits in a batch, want %d", got, dbfs.MaxBatchOps)
 	}
 	d.settle()
@@ -108,7 +108,7 @@ func TestBatchIsBounded(t *testing.T) {
 		_, err := d.j.Write(n.ID, n.Content, large, 1)
 		check(t, err)
 	}
-	if got := len(d.j.choose(always).Ops); got != 1 {
+	if got := len(d.j.choose(always, nil).Ops); got != 1 {
 		t.Errorf("%d of the largest files in a batch, want 1", got)
 	}
 	for i := range 5 { // the server has none of their chunks
@@ -122,12 +122,12 @@ func TestBatchIsBounded(t *testing.T) {
 		_, err := d.j.SetAttr(n.ID, dbfs.AttrXattrs, dbfs.Attr{Xattrs: map[string][]byte{"user.x": make([]byte, 60<<10)}})
 		check(t, err)
 	}
-	for _, op := range d.j.choose(always).Ops[1:] {
+	for _, op := range d.j.choose(always, nil).Ops[1:] {
 		if op.Node == d.at("f0").ID {
 			t.Error("an edit is in a batch twice")
 		}
 	}
-	if got := len(d.j.choose(always).Ops); got < 2 || got > 9 {
+	if got := len(d.j.choose(always, nil).Ops); got < 2 || got > 9 {
 		t.Errorf("%d edits of 60 KiB in a batch, want some", got)
 	}
 	d.settle() // the server takes them all
@@ -151,11 +151,11 @@ func TestHold(t *testing.T) {
 	check(t, err)
 	d.make("new", file)
 	d.j.Hold(d.at("new").ID)
-	if got := d.words(d.j.choose(always).Ops, nil); got != "move g" {
+	if got := d.words(d.j.choose(always, nil).Ops, nil); got != "move g" {
 		t.Errorf("sent while held: %q, want the move", got)
 	}
 	d.j.Release(f.ID)
-	if got := d.words(d.j.choose(always).Ops, nil); got != "move g" {
+	if got := d.words(d.j.choose(always, nil).Ops, nil); got != "move g" {
 		t.Errorf("sent while still held: %q, want the move", got)
 	}
 	moved := d.j.Moved()
@@ -165,7 +165,7 @@ func TestHold(t *testing.T) {
 	default:
 		t.Error("nobody is told of the release")
 	}
-	if got := d.words(d.j.choose(always).Ops, nil); got != "move g, write " {
+	if got := d.words(d.j.choose(always, nil).Ops, nil); got != "move g, write " {
 		t.Errorf("sent after the release: %q", got)
 	}
 }
@@ -216,12 +216,12 @@ func TestOffer(t *testing.T) {
 	default:
 		t.Error("nobody is told of the offer")
 	}
-	if got := d.words(d.j.choose(always).Ops, nil); got != "write " {
+	if got := d.words(d.j.choose(always, nil).Ops, nil); got != "write " {
 		t.Errorf("sent after the offer: %q", got)
 	}
 	_, err = d.j.Write(f.ID, n.Content, bytesOf(3), 3)
 	check(t, err)
-	if got := d.words(d.j.choose(always).Ops, nil); got != "" {
+	if got := d.words(d.j.choose(always, nil).Ops, nil); got != "" {
 		t.Errorf("sent of what was recorded after the offer: %q", got)
 	}
 	d.j.Offer(f.ID)
@@ -243,7 +243,7 @@ func TestBatchBehindManyUploads(t *testing.T) {
 	d.make("dir", NewNode{Kind: dbfs.KindDir})
 	asked := 0
 	never := func(op *dbfs.Op) bool { asked++; return op.Content == nil }
-	if got := len(d.j.choose(never).Ops); got != 0 || asked != mostLate {
+	if got := len(d.j.choose(never, nil).Ops); got != 0 || asked != mostLate {
 		t.Errorf("%d edits after %d were asked about", got, asked)
 	}
 	var all []dbfs.Op
@@ -257,7 +257,7 @@ func TestBatchBehindManyUploads(t *testing.T) {
 	if want := d.j.Pending(); len(all) != len(want) || all[len(all)-1].ID != want[len(want)-1].ID || all[7].ID != want[7].ID {
 		t.Errorf("%d edits in runs, %d at once", len(all), len(want))
 	}
-	if got := len(d.j.choose(always).Ops); got == 0 {
+	if got := len(d.j.choose(always, nil).Ops); got == 0 {
 		t.Error("nothing is sent when all are ready")
 	}
 }

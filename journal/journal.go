@@ -107,6 +107,7 @@ type Journal struct {
 	refusals  map[dbfs.NodeID]int  // how often the server has refused a batch that deleted that tree
 	shifted   map[dbfs.NodeID]bool // directories that others have moved since the last reconciling; only for Trace
 	clashes   map[place]string     // by place: the other name that it is taken by, as the server said
+	ahead     map[dbfs.NodeID]bool // whose edits go first; of some nothing may be pending any more
 	apart     map[dbfs.OpID]bool   // edits that begin a batch, since they were refused for another of theirs
 	moved     chan struct{}        // closed and replaced when pending, inflight or cursor change
 	holds     []*Hold              // oldest first
@@ -128,7 +129,7 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, known: newKnown(), sets: 1, fading: make(map[dbfs.ChunkID]int), open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), clashes: make(map[place]string), apart: make(map[dbfs.OpID]bool), moved: make(chan struct{})}
+	j := &Journal{cfg: cfg, log: &log{ns: cfg.NS}, known: newKnown(), sets: 1, fading: make(map[dbfs.ChunkID]int), open: make(map[dbfs.NodeID]*hold), refusals: make(map[dbfs.NodeID]int), aside: make(map[dbfs.OpID]Aside), clashes: make(map[place]string), ahead: make(map[dbfs.NodeID]bool), apart: make(map[dbfs.OpID]bool), moved: make(chan struct{})}
 	if cfg.Guard != nil {
 		j.out, j.in = newGuard(*cfg.Guard), newGuard(*cfg.Guard)
 	}

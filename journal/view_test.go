@@ -244,6 +244,17 @@ func (e *editing) reopen(*rapid.T) {
 	}
 }
 
+// bump lets some nodes' edits go first.
+func (e *editing) bump(t *rapid.T) {
+	var nodes []dbfs.NodeID
+	for _, op := range e.d.j.Pending() {
+		if rapid.IntRange(1, 4).Draw(t, "bumped") == 1 {
+			nodes = append(nodes, op.Node)
+		}
+	}
+	e.d.j.Bump(nodes)
+}
+
 // batch makes one, of which the server knows nothing yet.
 func (e *editing) batch(t *rapid.T) {
 	chance := rapid.IntRange(1, 4).Draw(t, "chance")
@@ -359,6 +370,7 @@ func TestViewIsWhatTheUserDid(t *testing.T) {
 			"rmdir":      e.rmdir,
 			"chmod":      e.chmod,
 			"reopen":     e.reopen,
+			"bump":       e.bump,
 			"batch":      e.batch,
 			"commit":     e.commit,
 			"":           e.check,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dbfs/dbfs"
@@ -20,22 +21,28 @@ type space struct {
 	work     sync.WaitGroup
 	news     chan struct{} // cap 1: there may be something to pull
 	limit    int           // of a batch's ops, less while a bad one is searched; of the goroutine that syncs
+	bumps    atomic.Int64  // how often something was bumped
+	turns    atomic.Int64  // that ended
+	rounds   atomic.Int64  // of uploads that ended, also without anything to upload
 	behind   bool          // the log is to be read before anything is sent; likewise
 
 	mu        sync.Mutex // guards what follows
 	role      dbfs.Role
 	state     State
-	uploading bool          // whatever the state
-	err       error         // why it does not go on; nil: it does
-	since     time.Time     // of err
-	pulled    chan struct{} // closed and replaced after each attempt to pull
-	told      bool          // of news that no pull has brought yet
-	unwatched bool          // left out of the poll
-	reset     bool          // the log cannot be continued: list anew
-	lost      []dbfs.Op     // copies whose bytes are nowhere
-	confirmed time.Time     // when a pull last came to the log's end
-	sent      int64         // bytes put
-	dedup     int64         // bytes that the server had already
+	uploading bool                // whatever the state
+	err       error               // why it does not go on; nil: it does
+	since     time.Time           // of err
+	pulled    chan struct{}       // closed and replaced after each attempt to pull
+	told      bool                // of news that no pull has brought yet
+	unwatched bool                // left out of the poll
+	reset     bool                // the log cannot be continued: list anew
+	lost      []dbfs.Op           // copies whose bytes are nowhere
+	confirmed time.Time           // when a pull last came to the log's end
+	flying    map[dbfs.NodeID]int // chunks that are on their way
+	turnAt    time.Time           // when it is tried again after err
+	roundAt   time.Time           // … and uploading
+	sent      int64               // bytes put
+	dedup     int64               // bytes that the server had already
 }
 
 // State is what a namespace is busy with.
@@ -53,7 +60,7 @@ const (
 func newSpace(s *Syncer, j *journal.Journal, role dbfs.Role) *space {
 	sp := &space{
 		s: s, journal: j, role: role, state: Idle, limit: dbfs.MaxBatchOps, receipts: newReceipts(s.cfg.Clock),
-		news: make(chan struct{}, 1), pulled: make(chan struct{}), behind: true,
+		news: make(chan struct{}, 1), pulled: make(chan struct{}), behind: true, flying: make(map[dbfs.NodeID]int),
 	}
 	poke(sp.news)
 	return sp
@@ -138,6 +145,7 @@ func (sp *space) sync(ctx context.Context) {
 		if !temporary(err) && !errors.Is(err, dbfs.ErrHeld) {
 			sp.s.cfg.Log.Warn("sync failed", "namespace", sp.journal.NS(), "err", err, "again in", wait)
 		}
+		sp.tryAt(&sp.turnAt, wait)
 		sleep(ctx, wait, sp.news)
 	}
 }
@@ -150,6 +158,7 @@ func (sp *space) turn(ctx context.Context) error {
 	}
 	err = errors.Join(err, sp.s.carryOn(sp.journal.NS()))
 	sp.attempted(err)
+	sp.turns.Add(1)
 	if err != nil {
 		sp.behind = true
 		return err

@@ -25,6 +25,7 @@ type SpaceStatus struct {
 	Confirmed time.Time   // when the server last said that there is no more; zero: not since the start
 	Err       error       // why it waits, or why an upload failed
 	Since     time.Time   // of a failure to talk to the server
+	Retry     time.Time   // when what failed is tried again
 	Sent      int64       // bytes uploaded since the start
 	SkippedUp int64       // bytes that the server had already
 }
@@ -51,8 +52,12 @@ func (sp *space) status() SpaceStatus {
 	if sp.uploading && st.State == Idle {
 		st.State = Uploading
 	}
+	st.Retry = sp.turnAt
 	if st.Err == nil {
-		st.Err = sp.receipts.failure()
+		st.Err, st.Retry = sp.receipts.failure(), sp.roundAt
+	}
+	if st.Err == nil {
+		st.Retry = time.Time{}
 	}
 	return st
 }

@@ -30,6 +30,10 @@ const (
 	roundPieces = 512 // chunks that are checked in one request
 	filePieces  = 16  // of one file in a round, so that a large file does not hold up small ones
 
+	// roundTime is how long chunks that are not short are begun in a round: then what has come since has
+	// its turn, and what is short of it goes first.
+	roundTime = 2 * time.Second
+
 	// leastWeight is what a chunk counts, at least, against the bytes that may be on their way: four
 	// times as many small chunks go at once as whole ones, and their questions share round trips.
 	leastWeight = dbfs.ChunkSize / 4
@@ -44,6 +48,7 @@ func (sp *space) upload(ctx context.Context) {
 		if len(pieces) == 0 {
 			failures = 0
 			sp.receipts.fail(nil) // of what is not wanted any more
+			sp.rounds.Add(1)
 			took := sp.s.cfg.Clock().Sub(begun)
 			select {
 			case <-moved:
@@ -54,6 +59,7 @@ func (sp *space) upload(ctx context.Context) {
 			continue
 		}
 		err := sp.round(ctx, pieces)
+		sp.rounds.Add(1)
 		if ctx.Err() != nil {
 			return
 		}
@@ -69,18 +75,40 @@ func (sp *space) upload(ctx context.Context) {
 			level = sp.s.cfg.Log.Debug
 		}
 		level("upload failed", "namespace", sp.journal.NS(), "err", err, "again in", wait)
+		sp.tryAt(&sp.roundAt, wait)
 		sleep(ctx, wait, retry)
 	}
 }
 
-// missing returns the chunks of the next round: of the oldest edits, short ones first, so that
+// missing returns the chunks of the next round: of what was bumped, alone, unless that fails; then it
+// only comes first.
+func (sp *space) missing() []piece {
+	ahead := sp.lacking(slices.Values(pointers(sp.journal.Ahead())), roundPieces, nil)
+	if len(ahead) > 0 && sp.receipts.failure() == nil {
+		return ahead
+	}
+	return append(ahead, sp.lacking(sp.pending(), filePieces, ahead)...)
+}
+
+func pointers(ops []dbfs.Op) []*dbfs.Op {
+	list := make([]*dbfs.Op, len(ops))
+	for i := range ops {
+		list[i] = &ops[i]
+	}
+	return list
+}
+
+// lacking returns chunks of edits, so many of each at most: of the oldest edits, short ones first, so that
 // small files are soon through. Files that somebody is writing are left alone, unless the batch
 // in flight names them: it does not change any more, and nothing goes on before it has got
 // through.
-func (sp *space) missing() []piece {
+func (sp *space) lacking(ops iter.Seq[*dbfs.Op], each int, but []piece) []piece {
 	var pieces []piece
 	seen := make(map[dbfs.ChunkID]bool)
-	for op := range sp.pending() {
+	for _, p := range but {
+		seen[p.ref.ID] = true
+	}
+	for op := range ops {
 		if op.Content == nil {
 			continue
 		}
@@ -102,7 +130,7 @@ func (sp *space) missing() []piece {
 				p.copy = op
 			}
 			pieces = append(pieces, p)
-			if n++; n == filePieces {
+			if n++; n == each {
 				break
 			}
 		}
@@ -176,12 +204,17 @@ func (sp *space) putAll(ctx context.Context, pieces []piece) error {
 	var group sync.WaitGroup
 	room := semaphore.NewWeighted(int64(sp.s.cfg.Uploads) * dbfs.ChunkSize)
 	var network, bad firstError
+	bumps, begun := sp.bumps.Load(), sp.s.cfg.Clock()
 	for _, p := range pieces {
 		weight := sp.weight(p)
 		if err := room.Acquire(ctx, weight); err != nil {
 			network.set(err)
 		}
 		if network.get() != nil {
+			break
+		}
+		if sp.bumps.Load() != bumps || p.ref.Len >= leastWeight && sp.s.cfg.Clock().Sub(begun) > roundTime {
+			room.Release(weight)
 			break
 		}
 		group.Go(func() {
@@ -222,7 +255,9 @@ func (sp *space) put(ctx context.Context, p piece) error {
 		return fmt.Errorf("chunk %s of node %s cannot be read from this disk: %w", p.ref.ID, p.node, err)
 	}
 	defer done()
+	sp.fly(p.node, 1)
 	receipt, err := sp.send(ctx, p, raw)
+	sp.fly(p.node, -1)
 	if err != nil {
 		return fmt.Errorf("upload chunk %s: %w", p.ref.ID, err)
 	}

@@ -85,6 +85,9 @@ func (s *Server) routes() http.Handler {
 	if past, ok := s.daemon.(Past); ok {
 		pastRoutes(mux, past)
 	}
+	if q, ok := s.daemon.(Queue); ok {
+		queueRoutes(mux, q)
+	}
 	if host, ok := s.daemon.(Host); ok {
 		mux.Handle("/v1/server/", http.StripPrefix("/v1/server", host.ServerHandler()))
 	}

@@ -62,7 +62,7 @@ func (d *Daemon) syncStatus(st *control.Status, sync syncer.Status) {
 			s.Word = control.Uploading
 		}
 		if sp.Err != nil && s.LastError == "" {
-			s.LastError = sp.Err.Error()
+			s.LastError, s.Retry = sp.Err.Error(), sp.Retry
 		}
 	}
 	if limit := d.throttled(); limit.Limit != "off" {
@@ -169,11 +169,7 @@ func plural(n int, one, many string) string {
 }
 
 func (d *Daemon) sentBytes() int64 {
-	sent := int64(0)
-	for _, sp := range d.syncer.Status().Spaces {
-		sent += sp.Sent
-	}
-	return sent
+	return d.syncer.SentBytes()
 }
 
 // rate measures bytes a second over the last few samples, which come once a second.
@@ -199,7 +195,7 @@ func (r *rate) now() int64 {
 	}
 	last := r.samples[(r.next-1)%len(r.samples)]
 	first := r.samples[(r.next-n)%len(r.samples)]
-	return (last - first) / int64(n-1)
+	return max(0, last-first) / int64(n-1)
 }
 
 // Pause stops transfers for a while, or with zero until Resume.
