@@ -84,13 +84,18 @@ const maxLayers = 3
 const poured = 4
 
 // OpenKV opens the store in a directory, which is made if it is not there. ErrLocked:
-// another process, or another KV of this one, has it open.
+// another process, or another KV of this one, has it open. ErrNoSpace: the disk is all but full.
 func OpenKV(dir string, opts KVOptions) (*KV, error) {
 	owner, err := lockDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	memtable := orDefault(opts.Memtable, 8<<20)
+	room := memtable / 2
+	if err := roomBelow(dir, room); err != nil { // Badger begins files at once
+		owner.Close()
+		return nil, fmt.Errorf("open database: %w", err)
+	}
 	db, err := opendb.Open(badgerOptions(dir, max(1<<20, memtable/4), opts.Log))
 	if err != nil {
 		owner.Close()
@@ -103,7 +108,7 @@ func OpenKV(dir string, opts KVOptions) (*KV, error) {
 		reserve: newReserve(dir, orDefault(opts.Reserve, 64<<20)),
 		log:     opts.Log,
 		logDir:  dir + "/log",
-		room:    memtable / 2,
+		room:    room,
 		flush:   (*logFile).sync,
 		seq:     1,
 	}

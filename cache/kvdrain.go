@@ -262,10 +262,12 @@ func (k *KV) drainOldest() error {
 }
 
 // roomBelow returns ErrNoSpace when there is so little that Badger could run into the end of the disk.
-func (k *KV) roomBelow() error {
-	free, err := freeBytes(k.logDir)
-	if err == nil && free < poured*k.room {
-		err = fmt.Errorf("%w: %d bytes free on the disk of %s", dbfs.ErrNoSpace, free, k.logDir)
+func (k *KV) roomBelow() error { return roomBelow(k.logDir, k.room) }
+
+func roomBelow(dir string, room int64) error {
+	free, err := freeBytes(dir)
+	if err == nil && free < poured*room {
+		err = fmt.Errorf("%w: %d bytes free on the disk of %s, want %d", dbfs.ErrNoSpace, free, dir, poured*room)
 	}
 	return err
 }
