@@ -16,7 +16,7 @@ import (
 //	both   cv<chunk>                the bytes of a loose chunk of at most SmallSize bytes
 //	cache  cm<chunk>                length and clock of a loose chunk
 //	cache  cl<clock u32><m|p><id>   bytes that evicting this loose chunk or body would free
-//	cache  cx<chunk><file><i u16>   nothing; a hint that the body may have the chunk at i
+//	cache  cx<chunk><file><i u16>   nothing; a hint that the body may have the chunk at i; u32 from 65536 on
 //	cache  cs                       clean bytes in all, as of some time ago
 //	cache  ck<file>                 size and chunk ids of a version that is not to be evicted
 //	cache  cn<chunk><file>          nothing; the version of that file that is kept has the chunk
