@@ -219,18 +219,7 @@ func (l *lentDraft) cost(from, to int64) int64 {
 
 func (l *lentDraft) next(off int64, hole bool) (int64, bool) {
 	return span(l.length(), off, hole, func(from, end int64) (int64, bool) {
-		whence := unix.SEEK_DATA
-		if hole {
-			whence = unix.SEEK_HOLE
-		}
-		at, err := unix.Seek(l.loan.Fd(), from, whence)
-		if errors.Is(err, unix.ENXIO) { // nothing but a hole follows
-			return from, hole
-		}
-		if err != nil { // then all of it counts as data
-			return from, !hole
-		}
-		return at, at < end
+		return seek(l.loan.f, from, end, hole)
 	})
 }
 
@@ -364,12 +353,9 @@ func (l *lentDraft) cutOut() (content dbfs.Content, chunks []sealed, laid map[db
 
 // nextData returns the first chunk from i on that is not wholly in a hole of the file; i if that cannot be known.
 func (l *lentDraft) nextData(i int) int {
-	at, err := unix.Seek(l.loan.Fd(), int64(i)*dbfs.ChunkSize, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) {
+	at, found := seek(l.loan.f, int64(i)*dbfs.ChunkSize, l.size, false)
+	if !found {
 		return dbfs.NumChunks(l.size)
-	}
-	if err != nil {
-		return i
 	}
 	return int(at / dbfs.ChunkSize)
 }

@@ -2,10 +2,7 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dbfs/dbfs"
 )
@@ -110,18 +107,8 @@ func (l *largeDraft) next(off int64, hole bool) (int64, bool) {
 			}
 			return from, hole == zeros
 		}
-		whence := unix.SEEK_DATA
-		if hole {
-			whence = unix.SEEK_HOLE
-		}
-		at, err := unix.Seek(int(l.b.f.Fd()), from, whence)
-		if errors.Is(err, unix.ENXIO) { // nothing but a hole follows
-			return from, hole
-		}
-		if err != nil { // then all of it counts as data
-			return from, !hole
-		}
-		return min(at, end), at < end
+		at, found := seek(l.b.f, from, end, hole)
+		return min(at, end), found // behind it there may be chunks that are not in the file
 	})
 }
 

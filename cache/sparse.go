@@ -135,15 +135,28 @@ var pieces = sync.Pool{New: func() any { return new(piece) }}
 
 // isHole reports whether n bytes of a file from off on are all in a hole, as far as the file system can tell.
 func isHole(f *os.File, off, n int64) bool {
-	at, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
-	if err == nil {
-		return at >= off+n
-	}
-	if !errors.Is(err, unix.ENXIO) {
+	if _, data := seek(f, off, off+n, false); data {
 		return false
 	}
-	st, err := f.Stat() // nothing but a hole follows, or the end
+	st, err := f.Stat() // where there is no data the file may have ended
 	return err == nil && st.Size() >= off+n
+}
+
+// seek returns where the first data of a file is, or the first hole, from a place on, and whether that is before end.
+// Where the file system cannot tell, all is data.
+func seek(f *os.File, from, end int64, hole bool) (at int64, found bool) {
+	whence := unix.SEEK_DATA
+	if hole {
+		whence = unix.SEEK_HOLE
+	}
+	at, err := unix.Seek(int(f.Fd()), from, whence)
+	if errors.Is(err, unix.ENXIO) { // nothing but a hole follows
+		return from, hole
+	}
+	if err != nil {
+		return from, !hole
+	}
+	return at, at < end
 }
 
 // hashRange names the n bytes of a file from off on.
