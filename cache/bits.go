@@ -62,13 +62,6 @@ func (b bitmap) next(i int) (int, bool) {
 	return 0, false
 }
 
-// each calls fn with every bit that is set, in order. fn may clear it.
-func (b bitmap) each(fn func(i int)) {
-	for i := range b.all() {
-		fn(i)
-	}
-}
-
 // longBitmap is the number of words of a bitmap that is written as those that are not zero, each with its place:
 // then come u32 words, and for each u32 place, u64 word.
 const longBitmap = 0xffff

@@ -339,11 +339,11 @@ func (b *body) cleanBytes() int64 {
 	if b.home != b.c.cache {
 		return 0
 	}
-	b.present.each(func(i int) {
+	for i := range b.present.all() {
 		if b.clean(i) {
 			n += int64(dbfs.ChunkLen(b.content.Size, i))
 		}
-	})
+	}
 	return n
 }
 
@@ -503,11 +503,11 @@ func (b *body) wanted(i int, id dbfs.ChunkID) bool {
 // discard throws away what a draft wrote and did not seal, but for chunks that were promised.
 func (b *body) discard(promised bitmap) error {
 	var gone []int
-	b.touched.each(func(i int) {
+	for i := range b.touched.all() {
 		if !promised.has(i) {
 			gone = append(gone, i)
 		}
-	})
+	}
 	if len(gone) == 0 {
 		return nil
 	}
@@ -535,17 +535,19 @@ func (b *body) discard(promised bitmap) error {
 
 // leaveKept puts chunks of a body that is about to go by themselves, if other files keep them.
 func (b *body) leaveKept() error {
-	var err error
-	b.present.each(func(i int) {
-		if err != nil || !b.clean(i) {
-			return
+	for i := range b.present.all() {
+		if !b.clean(i) {
+			continue
 		}
-		var kept bool
-		if kept, err = b.c.keepsChunk(b.content.Chunks.At(i)); kept && err == nil {
+		kept, err := b.c.keepsChunk(b.content.Chunks.At(i))
+		if kept && err == nil {
 			err = b.c.keepLoose(b.content.Ref(i), b.source(i))
 		}
-	})
-	return err
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle sends a body that nobody writes and of which nothing is unsent to the clean

@@ -621,11 +621,11 @@ func (l *largeDraft) name(i int) (dbfs.ChunkID, error) {
 
 // become makes the touched chunks those of a new content.
 func (b *body) become(content dbfs.Content, chunks []sealed) {
-	b.touched.each(func(i int) {
+	for i := range b.touched.all() {
 		b.touched.clear(i)
 		b.present.clear(i)
 		b.unsent.clear(i)
-	})
+	}
 	for _, s := range chunks {
 		if s.elsewhere {
 			continue
@@ -642,10 +642,10 @@ func (b *body) become(content dbfs.Content, chunks []sealed) {
 // punchZeros gives back the space of chunks that turned out to be zeros.
 func (l *largeDraft) punchZeros(content dbfs.Content, was parts) error {
 	var err error
-	was.touched.each(func(i int) {
+	for i := range was.touched.all() {
 		if i < content.Chunks.Len() && content.Chunks.At(i) == dbfs.ZeroChunk {
 			err = errors.Join(err, punch(l.b.f, int64(i)*dbfs.ChunkSize, dbfs.ChunkSize))
 		}
-	})
+	}
 	return err
 }

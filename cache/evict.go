@@ -376,26 +376,32 @@ func (b *body) evict(want int64) (int64, error) {
 		return 0, err
 	}
 	var gone []int
-	var failed error
 	n := int64(0)
-	choose := func(near bool) {
-		b.present.each(func(i int) {
-			if n >= want || !b.clean(i) || b.near(i) != near || failed != nil {
-				return
+	choose := func(near bool) error {
+		for i := range b.present.all() {
+			if n >= want {
+				break
 			}
-			var kept bool // by another file, which has its bytes here
-			if kept, failed = b.c.keepsChunk(b.content.Chunks.At(i)); !kept && failed == nil {
+			if !b.clean(i) || b.near(i) != near {
+				continue
+			}
+			kept, err := b.c.keepsChunk(b.content.Chunks.At(i)) // by another file, which has its bytes here
+			if err != nil {
+				return err
+			}
+			if !kept {
 				gone = append(gone, i)
 				n += int64(dbfs.ChunkLen(b.content.Size, i))
 			}
-		})
+		}
+		return nil
 	}
-	choose(false)
-	if n == 0 {
-		choose(true)
+	err := choose(false)
+	if n == 0 && err == nil {
+		err = choose(true)
 	}
-	if failed != nil {
-		return 0, failed
+	if err != nil {
+		return 0, err
 	}
 	return n, b.drop(gone)
 }

@@ -399,11 +399,11 @@ func (c *Cache) checkBody(f File, found *Checked) error {
 	b.mu.RLock()
 	content := b.content
 	var chunks []int
-	b.present.each(func(i int) {
+	for i := range b.present.all() {
 		if b.clean(i) {
 			chunks = append(chunks, i)
 		}
-	})
+	}
 	b.mu.RUnlock()
 	for _, i := range chunks {
 		if err := c.checkChunk(b, i, content.Ref(i), found); err != nil {

@@ -98,14 +98,16 @@ func (b *body) copyTo(f *os.File, keep func(i int) bool) error {
 	if err := f.Truncate(size); err != nil {
 		return diskError(err)
 	}
-	var err error
-	b.present.each(func(i int) {
-		if err == nil && keep(i) && i < b.content.Chunks.Len() {
-			off := int64(i) * dbfs.ChunkSize
-			err = copyRange(f, off, b.f, off, int64(dbfs.ChunkLen(size, i)))
+	for i := range b.present.all() {
+		if !keep(i) || i >= b.content.Chunks.Len() {
+			continue
 		}
-	})
-	return err
+		off := int64(i) * dbfs.ChunkSize
+		if err := copyRange(f, off, b.f, off, int64(dbfs.ChunkLen(size, i))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func keepAll(int) bool { return true }

@@ -156,16 +156,12 @@ func (l *Loan) written() (bool, error) {
 // yield gives the body's file away, under another name. A crash leaves a file that no record knows
 // of, or one among the lent, which the next Open removes.
 func (b *body) yield(name string) error {
-	var err error
-	b.present.each(func(i int) {
-		if err == nil {
-			err = b.vacate(i)
+	for i := range b.present.all() {
+		if err := b.vacate(i); err != nil {
+			return err
 		}
-	})
-	if err == nil {
-		err = b.leaveKept()
 	}
-	if err != nil {
+	if err := b.leaveKept(); err != nil {
 		return err
 	}
 	was := b.home.bodyFile(b.file)

@@ -250,11 +250,11 @@ func (l *largeDraft) resume(p *Promise) error {
 	if st, err := l.b.f.Stat(); err == nil {
 		p.MTime = max(p.MTime, st.ModTime().UnixNano())
 	}
-	l.b.touched.each(func(i int) {
+	for i := range l.b.touched.all() {
 		f := l.chunk(i)
 		f.begun, f.gen, f.charged = true, 1, int64(dbfs.ChunkLen(l.size, i))
 		l.c.room.add(f.charged)
-	})
+	}
 	return diskError(l.b.f.Truncate(l.size))
 }
 
