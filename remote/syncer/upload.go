@@ -83,26 +83,28 @@ func (sp *space) upload(ctx context.Context) {
 // missing returns the chunks of the next round: of what was bumped, alone, unless that fails; then it
 // only comes first.
 func (sp *space) missing() []piece {
-	ahead := sp.lacking(slices.Values(pointers(sp.journal.Ahead())), roundPieces, nil)
+	ahead := sp.lacking(each(sp.journal.Ahead()), roundPieces, nil)
 	if len(ahead) > 0 && sp.receipts.failure() == nil {
 		return ahead
 	}
 	return append(ahead, sp.lacking(sp.pending(), filePieces, ahead)...)
 }
 
-func pointers(ops []dbfs.Op) []*dbfs.Op {
-	list := make([]*dbfs.Op, len(ops))
-	for i := range ops {
-		list[i] = &ops[i]
+func each(ops []dbfs.Op) iter.Seq[*dbfs.Op] {
+	return func(yield func(*dbfs.Op) bool) {
+		for i := range ops {
+			if !yield(&ops[i]) {
+				return
+			}
+		}
 	}
-	return list
 }
 
-// lacking returns chunks of edits, so many of each at most: of the oldest edits, short ones first, so that
+// lacking returns chunks of edits, so many of each at most, without those in but: of the oldest edits, short ones first, so that
 // small files are soon through. Files that somebody is writing are left alone, unless the batch
 // in flight names them: it does not change any more, and nothing goes on before it has got
 // through.
-func (sp *space) lacking(ops iter.Seq[*dbfs.Op], each int, but []piece) []piece {
+func (sp *space) lacking(ops iter.Seq[*dbfs.Op], most int, but []piece) []piece {
 	var pieces []piece
 	seen := make(map[dbfs.ChunkID]bool)
 	for _, p := range but {
@@ -130,7 +132,7 @@ func (sp *space) lacking(ops iter.Seq[*dbfs.Op], each int, but []piece) []piece 
 				p.copy = op
 			}
 			pieces = append(pieces, p)
-			if n++; n == each {
+			if n++; n == most {
 				break
 			}
 		}
@@ -148,8 +150,8 @@ func (sp *space) pending() iter.Seq[*dbfs.Op] {
 	return func(yield func(*dbfs.Op) bool) {
 		for from := uint64(0); ; {
 			ops, next := sp.journal.PendingRun(from, roundPieces)
-			for i := range ops {
-				if !yield(&ops[i]) {
+			for op := range each(ops) {
+				if !yield(op) {
 					return
 				}
 			}

@@ -53,3 +53,8 @@ func (d *Daemon) drivePath(sp *space, id dbfs.NodeID) (string, bool) {
 	p, ok := sp.journal.Path(id)
 	return d.top(sp) + p, ok
 }
+
+// isBelow reports whether a path of the drive is that of a directory, "" being all of the drive, or below it.
+func isBelow(path, dir string) bool {
+	return dir == "" || strings.TrimSuffix(path, "/") == dir || strings.HasPrefix(path, dir+"/")
+}

@@ -2,7 +2,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +50,7 @@ func (d *Daemon) Queue(ctx context.Context, req control.QueueRequest, emit func(
 	return sum, nil
 }
 
-var errEnough = fmt.Errorf("%w: enough", dbfs.ErrBusy)
+var errEnough = errors.New("enough")
 
 // queued goes through the edits of a namespace that are about something below a drive path, page by page.
 func (d *Daemon) queued(ctx context.Context, sp *space, below string, fn func(q *journal.Queued, path, from string) error) error {
@@ -77,8 +80,19 @@ func (d *Daemon) queued(ctx context.Context, sp *space, below string, fn func(q 
 	}
 }
 
-func isBelow(path, dir string) bool {
-	return dir == "" || strings.TrimSuffix(path, "/") == dir || strings.HasPrefix(path, dir+"/")
+// queuedNodes returns what the edits of a namespace are about that are about something below the paths.
+func (d *Daemon) queuedNodes(ctx context.Context, sp *space, paths ...string) (map[dbfs.NodeID]bool, error) {
+	nodes := make(map[dbfs.NodeID]bool)
+	for _, p := range paths {
+		err := d.queued(ctx, sp, p, func(q *journal.Queued, _, _ string) error {
+			nodes[q.Op.Node] = true
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nodes, nil
 }
 
 // queueWords say what an edit does.
@@ -126,16 +140,12 @@ func (d *Daemon) Bump(ctx context.Context, paths []string) (*control.BumpResult,
 	for _, p := range paths {
 		n := 0
 		for _, sp := range d.all() {
-			var nodes []dbfs.NodeID
-			err := d.queued(ctx, sp, p, func(q *journal.Queued, _, _ string) error {
-				nodes = append(nodes, q.Op.Node)
-				return nil
-			})
+			nodes, err := d.queuedNodes(ctx, sp, p)
 			if err != nil {
 				return nil, err
 			}
 			if len(nodes) > 0 {
-				n += d.syncer.Bump(sp.journal.NS(), nodes)
+				n += d.syncer.Bump(sp.journal.NS(), slices.Collect(maps.Keys(nodes)))
 			}
 		}
 		if n == 0 {
@@ -152,23 +162,19 @@ func (d *Daemon) Bump(ctx context.Context, paths []string) (*control.BumpResult,
 const retryPatience = 10 * time.Second
 
 func (d *Daemon) Retry(ctx context.Context, paths []string) (*control.RetryResult, error) {
-	if len(paths) == 0 {
-		paths = []string{"/", ""}
-	}
 	var spaces []*space
 	var list []dbfs.NamespaceID
 	for _, sp := range d.all() {
-		nodes := make(map[dbfs.NodeID]bool)
-		for _, p := range paths {
-			err := d.queued(ctx, sp, p, func(q *journal.Queued, _, _ string) error {
-				nodes[q.Op.Node] = true
-				return nil
-			})
-			if err != nil {
+		var nodes map[dbfs.NodeID]bool // nil: all
+		waits := sp.journal.Backlog().Edits > 0
+		if waits && len(paths) > 0 {
+			var err error
+			if nodes, err = d.queuedNodes(ctx, sp, paths...); err != nil {
 				return nil, err
 			}
+			waits = len(nodes) > 0
 		}
-		if len(nodes) > 0 {
+		if waits {
 			sp.journal.RetryAsides(nodes)
 			spaces, list = append(spaces, sp), append(list, sp.journal.NS())
 		}

@@ -141,7 +141,7 @@ func (w *waiter) concerns(sp *space, op *dbfs.Op) bool {
 	if !ok {
 		path, ok = w.gone[op.Node]
 	}
-	return !ok || op.Type == dbfs.OpMove || op.Type == dbfs.OpExchange || path == w.below || strings.HasPrefix(path, w.below+"/")
+	return !ok || op.Type == dbfs.OpMove || op.Type == dbfs.OpExchange || isBelow(path, w.below)
 }
 
 // Umount takes the mount away, after it has stored, and if asked sent, what is unsent.
