@@ -92,6 +92,7 @@ type FS struct {
 	mu       sync.Mutex // guards what follows
 	spaces   map[dbfs.NamespaceID]*space
 	files    map[uint64]*file   // open files by inode number
+	closings moment             // how many have left files
 	handles  map[uint64]*handle // open files and directories by handle number
 	next     uint64             // handle number
 	ghosts   map[uint64]ghost   // removed, but the kernel has the inode, by its number

@@ -15,29 +15,30 @@ import (
 
 // Link gives a file one more name.
 func (fs *FS) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	n, err := fs.link(in.Oldnodeid, in.NodeId, name)
+	asOf := fs.moment()
+	sp, n, err := fs.link(in.Oldnodeid, in.NodeId, name)
 	if err != nil {
 		return fs.status(err)
 	}
-	n = fs.live(n)
+	n = fs.live(sp, n, asOf)
 	fs.entry(&n, out)
 	return fuse.OK
 }
 
-func (fs *FS) link(ino, dirIno uint64, name string) (dbfs.Node, error) {
+func (fs *FS) link(ino, dirIno uint64, name string) (*space, dbfs.Node, error) {
 	sp, dir, err := fs.find(dirIno)
 	if err != nil {
-		return dir, err
+		return sp, dir, err
 	}
 	other, n, err := fs.find(ino)
 	switch {
 	case err != nil:
-		return n, err
+		return sp, n, err
 	case sp.ns != other.ns:
-		return n, fmt.Errorf("between namespaces: %w", syscall.EXDEV)
+		return sp, n, fmt.Errorf("between namespaces: %w", syscall.EXDEV)
 	}
 	if err := sp.mayWrite(); err != nil {
-		return n, err
+		return sp, n, err
 	}
 	if n.Deleted {
 		n, err = fs.linkNameless(n, dir.ID, name)
@@ -45,10 +46,10 @@ func (fs *FS) link(ino, dirIno uint64, name string) (dbfs.Node, error) {
 		n, err = sp.journal.Link(n.ID, dir.ID, name)
 	}
 	if err != nil {
-		return n, err
+		return sp, n, err
 	}
 	fs.dirChanged(dirIno)
-	return n, nil
+	return sp, n, nil
 }
 
 // goesOn reports whether a node whose name has been taken away is still there, under another one.

@@ -39,20 +39,20 @@ func (fs *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 
 // ReadDir lists names.
 func (fs *FS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return fs.list(in, func(e fuse.DirEntry, n *dbfs.Node) bool { return out.AddDirEntry(e) })
+	return fs.list(in, func(e fuse.DirEntry, n *listed) bool { return out.AddDirEntry(e) })
 }
 
 // ReadDirPlus lists names with their attributes.
 func (fs *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return fs.list(in, func(e fuse.DirEntry, n *dbfs.Node) bool {
+	return fs.list(in, func(e fuse.DirEntry, n *listed) bool {
 		entry := out.AddDirLookupEntry(e)
 		if entry == nil {
 			return false
 		}
 		if n != nil {
-			shown := fs.live(*n)
+			shown := fs.live(n.space, n.Node, n.asOf)
 			fs.entry(&shown, entry)
-			if sp := fs.handle(in.Fh).dir.space; isAlias(in.NodeId) || sp.portable() && fs.aliases.has(sp, n) {
+			if isAlias(in.NodeId) || n.space.portable() && fs.aliases.has(n.space, &n.Node) {
 				entry.EntryValid = 0
 			}
 		}
@@ -60,9 +60,16 @@ func (fs *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.Dir
 	})
 }
 
+// listed is a node that a name leads to, or led to at a moment.
+type listed struct {
+	dbfs.Node
+	space *space
+	asOf  moment
+}
+
 // list tells entries from a position on until add says that no more fit. The position of
 // an entry is its number in the listing, after "." and "..".
-func (fs *FS) list(in *fuse.ReadIn, add func(e fuse.DirEntry, n *dbfs.Node) bool) fuse.Status {
+func (fs *FS) list(in *fuse.ReadIn, add func(e fuse.DirEntry, n *listed) bool) fuse.Status {
 	h := fs.handle(in.Fh)
 	if h == nil || h.dir == nil {
 		return fuse.EBADF
@@ -81,6 +88,7 @@ func (fs *FS) list(in *fuse.ReadIn, add func(e fuse.DirEntry, n *dbfs.Node) bool
 	for len(names) > 0 {
 		some := names[:min(len(names), listRun)]
 		names = names[len(some):]
+		asOf := fs.moment()
 		nodes, err := l.space.journal.Named(l.dir.ID, some)
 		if err != nil {
 			return fs.status(err)
@@ -95,7 +103,7 @@ func (fs *FS) list(in *fuse.ReadIn, add func(e fuse.DirEntry, n *dbfs.Node) bool
 					return fs.status(err)
 				}
 			}
-			if nodes[i].Ino != 0 && !addNode(name, &nodes[i], at, add) {
+			if nodes[i].Ino != 0 && !addNode(name, &listed{nodes[i], l.space, asOf}, at, add) {
 				return fuse.OK
 			}
 		}
@@ -134,7 +142,7 @@ func (l *listing) dot(at uint64) fuse.DirEntry {
 }
 
 // addNode adds the entry of a node; off is the position after it.
-func addNode(name string, n *dbfs.Node, at uint64, add func(e fuse.DirEntry, n *dbfs.Node) bool) bool {
+func addNode(name string, n *listed, at uint64, add func(e fuse.DirEntry, n *listed) bool) bool {
 	e := fuse.DirEntry{Name: name, Mode: fileType(n.Kind), Ino: n.Ino, Off: at}
 	if n.Kind == dbfs.KindMount {
 		// What it shows is another inode; LOOKUP tells which.

@@ -216,29 +216,51 @@ func (fs *FS) child(sp *space, dir dbfs.Node, name string) (stored, n dbfs.Node,
 	if len(name) > dbfs.MaxName {
 		return stored, n, dbfs.ErrNameTooLong
 	}
+	asOf := fs.moment()
 	if stored, err = sp.journal.Child(dir.ID, name); err != nil {
 		return stored, n, err
 	}
-	if _, n, err = fs.shown(sp, stored); err != nil {
+	if sp, n, err = fs.shown(sp, stored); err != nil {
 		return stored, n, err
 	}
-	return stored, fs.live(n), nil
+	return stored, fs.live(sp, n, asOf), nil
 }
 
-// live returns the node with the size and time that a writer has given it meanwhile.
-func (fs *FS) live(n dbfs.Node) dbfs.Node {
+// A moment is how many files had been closed by then.
+type moment uint64
+
+func (fs *FS) moment() moment {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.closings
+}
+
+// live returns a node that the journal had at a moment with the size and time that a writer has given
+// it: one that has it open now, or one that had it open at that moment and has closed it since. The size
+// of before the kernel would believe, and cut off the bytes that it has been written.
+func (fs *FS) live(sp *space, n dbfs.Node, asOf moment) dbfs.Node {
 	if n.Kind != dbfs.KindFile {
 		return n
 	}
 	fs.mu.Lock()
-	f := fs.files[n.Ino]
+	f, now := fs.files[n.Ino], fs.closings
 	fs.mu.Unlock()
-	if f != nil {
-		if open, err := f.node(); err == nil {
-			return open
-		}
+	var (
+		open dbfs.Node
+		err  error
+	)
+	switch {
+	case f != nil:
+		open, err = f.node()
+	case now != asOf:
+		open, err = sp.journal.Node(n.ID)
+	default:
+		return n
 	}
-	return n
+	if err != nil {
+		return n
+	}
+	return open
 }
 
 // GetAttr is stat.

@@ -114,6 +114,7 @@ func (fs *FS) drop(f *file) {
 	defer fs.mu.Unlock()
 	if fs.files[f.ino] == f {
 		delete(fs.files, f.ino)
+		fs.closings++
 	}
 }
 
