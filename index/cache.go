@@ -89,6 +89,13 @@ type pages struct {
 	size  int64  // of the part that has checksums
 	sums  []uint32
 	cache *Cache
+
+	passed atomic.Pointer[onePage] // what was read last in passing
+}
+
+type onePage struct {
+	i    uint32
+	data []byte // immutable
 }
 
 var lastPagesID atomic.Uint64
@@ -98,11 +105,17 @@ func newPages(f *os.File, size int64, sums []uint32, cache *Cache) *pages {
 }
 
 // page returns a page, which must not be changed. Pages read in passing (a merge) do not
-// enter the cache.
+// enter the cache, but the last of them is kept: the lists of documents that lie in it come one after the other. Without
+// that a merge read and checked 16 KiB for each, which was two fifths of all that a drive allocated while an archive was unpacked.
 func (p *pages) page(i uint32, passing bool) ([]byte, error) {
 	key := pageKey{p.id, i}
 	if data := p.cache.get(key); data != nil {
 		return data, nil
+	}
+	if passing {
+		if last := p.passed.Load(); last != nil && last.i == i {
+			return last.data, nil
+		}
 	}
 	off := int64(i) * pageSize
 	data := make([]byte, min(pageSize, p.size-off))
@@ -115,7 +128,9 @@ func (p *pages) page(i uint32, passing bool) ([]byte, error) {
 	if crc32.Checksum(data, castagnoli) != p.sums[i] {
 		return nil, &damage{p, i}
 	}
-	if !passing {
+	if passing {
+		p.passed.Store(&onePage{i, data})
+	} else {
 		p.cache.put(key, data)
 	}
 	return data, nil

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -156,29 +155,14 @@ func (t *tool) mountHere(ctx context.Context, s daemon.Settings, nonempty bool, 
 	if err := prepareMountPoint(s, nonempty); err != nil {
 		return err
 	}
-	limitMemory(s)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	limitMemory(ctx, s)
 	d, err := t.newDrive(s)
 	if err != nil {
 		return err
 	}
 	return runDrive(ctx, d, s.Log, ready)
-}
-
-// What the daemon's memory is kept below, in bytes, by collecting garbage as often as that
-// takes: about twice what it holds while it syncs without rest.
-const (
-	memoryLimit         = 96 << 20
-	embeddedMemoryLimit = 160 << 20 // with a server inside
-)
-
-func limitMemory(s daemon.Settings) {
-	switch {
-	case os.Getenv("GOMEMLIMIT") != "": // somebody knows better
-	case s.Server == daemon.Embedded:
-		debug.SetMemoryLimit(embeddedMemoryLimit)
-	default:
-		debug.SetMemoryLimit(memoryLimit)
-	}
 }
 
 // runDrive runs d until it ends by itself or by signals: the first unmounts in order, the
