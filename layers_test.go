@@ -44,6 +44,7 @@ var layers = map[string][]string{
 
 	// 2: kernel and local, local and network, the other end
 	"fs":            {".", "fault", "names", "recent", "cache", "journal"},
+	"fs/shield":     {".", "cache"},
 	"remote/syncer": {".", "fault", "cache", "journal"},
 	"remote/server": {".", "fault", "names", "recent", "remote"},
 
@@ -53,9 +54,9 @@ var layers = map[string][]string{
 	// 3: joins the parts; nobody imports it
 	"cmd/dbfs/control": {"."},
 	"cmd/dbfs/host":    {".", "remote/s3", "remote/dir", "remote/server", "remote/server/badgerdb", "cmd/dbfs/control"},
-	"cmd/dbfs/daemon":  {".", "cache", "journal", "index", "remote", "remote/throttle", "fs", "remote/syncer", "cmd/dbfs/control", "cmd/dbfs/host"},
+	"cmd/dbfs/daemon":  {".", "cache", "journal", "index", "remote", "remote/throttle", "fs", "fs/shield", "remote/syncer", "cmd/dbfs/control", "cmd/dbfs/host"},
 	"cmd/dbfs/sim":     {".", "fault", "names", "cache", "journal", "remote", "remote/syncer", "remote/server"},
-	"cmd/dbfs":         {".", "remote", "remote/throttle", "cmd/dbfs/control", "cmd/dbfs/host", "cmd/dbfs/daemon", "cmd/dbfs/sim"},
+	"cmd/dbfs":         {".", "remote", "remote/throttle", "fs/shield", "cmd/dbfs/control", "cmd/dbfs/host", "cmd/dbfs/daemon", "cmd/dbfs/sim"},
 
 	// suites and fakes; only tests import them
 	"cache/kvtest":                 {"."},

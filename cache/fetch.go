@@ -36,7 +36,11 @@ func (f *fetcher) init(c *Cache) {
 // else, or if i is negative, by itself. ErrOffline, with its cause, when it cannot be had. The bytes are
 // shared: they must not be changed.
 func (f *fetcher) obtain(ctx context.Context, ref dbfs.ChunkRef, at spot) ([]byte, error) {
-	fl := f.join(ref, at, false)
+	asker := askerOf(ctx)
+	if err := asker.May(); err != nil {
+		return f.refused(ref, err)
+	}
+	fl := f.join(ref, at, asker, false)
 	select {
 	case <-fl.done:
 		return fl.data, fl.err
@@ -45,8 +49,12 @@ func (f *fetcher) obtain(ctx context.Context, ref dbfs.ChunkRef, at spot) ([]byt
 	}
 }
 
-// ahead starts a flight that nobody waits for, unless too many are in the air.
-func (f *fetcher) ahead(ref dbfs.ChunkRef, at spot) { f.join(ref, at, true) }
+// ahead starts a flight that nobody waits for, unless too many are in the air or who will want it is to have nothing fetched.
+func (f *fetcher) ahead(ctx context.Context, ref dbfs.ChunkRef, at spot) {
+	if asker := askerOf(ctx); asker.May() == nil {
+		f.join(ref, at, asker, true)
+	}
+}
 
 // waitError says why a wait ended: a deadline means that the network is too slow to call
 // it online.
@@ -60,7 +68,7 @@ func waitError(ctx context.Context) error {
 
 // join returns the flight of a chunk and starts it if there is none; with spare only if
 // there is a free slot, and nil otherwise.
-func (f *fetcher) join(ref dbfs.ChunkRef, at spot, spare bool) *flight {
+func (f *fetcher) join(ref dbfs.ChunkRef, at spot, asker Asker, spare bool) *flight {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if fl := f.flights[ref.ID]; fl != nil {
@@ -77,18 +85,18 @@ func (f *fetcher) join(ref dbfs.ChunkRef, at spot, spare bool) *flight {
 	}
 	fl := &flight{done: make(chan struct{})}
 	f.flights[ref.ID] = fl
-	f.c.running.Go(func() { f.fly(fl, ref, at, slot) })
+	f.c.running.Go(func() { f.fly(fl, ref, at, asker, slot) })
 	return fl
 }
 
-func (f *fetcher) fly(fl *flight, ref dbfs.ChunkRef, at spot, slot bool) {
+func (f *fetcher) fly(fl *flight, ref dbfs.ChunkRef, at spot, asker Asker, slot bool) {
 	if !slot {
 		select {
 		case f.slots <- struct{}{}:
 		case <-f.c.ctx.Done():
 		}
 	}
-	data, err := f.find(ref, at)
+	data, err := f.find(ref, at, asker)
 	if err != nil {
 		err = fmt.Errorf("chunk %s: %w", ref.ID, err)
 	}
@@ -103,7 +111,7 @@ func (f *fetcher) fly(fl *flight, ref dbfs.ChunkRef, at spot, slot bool) {
 	}
 }
 
-func (f *fetcher) find(ref dbfs.ChunkRef, at spot) ([]byte, error) {
+func (f *fetcher) find(ref dbfs.ChunkRef, at spot, asker Asker) ([]byte, error) {
 	if err := f.c.ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", dbfs.ErrOffline, err)
 	}
@@ -118,6 +126,7 @@ func (f *fetcher) find(ref dbfs.ChunkRef, at spot) ([]byte, error) {
 		if data, err = f.fetch(ref, at.file.NS); err != nil {
 			return nil, err
 		}
+		asker.Fetched(len(data))
 	}
 	err = f.keep(ref, at, data)
 	if err != nil && !errors.Is(err, dbfs.ErrNoSpace) { // the reader can be served all the same

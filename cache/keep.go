@@ -222,7 +222,7 @@ func (c *Cache) Warm(ctx context.Context, f File, content dbfs.Content, fetched 
 			return fmt.Errorf("warm %s: %w", f, err)
 		}
 		for _, next := range missing[k+1 : min(k+1+max(c.opts.ReadAhead, 0), len(missing))] {
-			c.fetcher.ahead(content.Ref(next), h.place(next))
+			c.fetcher.ahead(ctx, content.Ref(next), h.place(next))
 		}
 		if _, err := c.fetcher.obtain(ctx, content.Ref(i), h.place(i)); err != nil {
 			return fmt.Errorf("warm %s: %w", f, err)

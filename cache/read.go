@@ -98,6 +98,7 @@ func (h *Body) Size() int64 { return h.content.Size }
 // verified and kept; what is returned is right. ErrOffline: they cannot be had now.
 // ErrCorrupt: what is stored is not what it should be.
 func (h *Body) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	h.lookAhead(ctx, off, h.within(p, off))
 	return h.read(p, off, func(p []byte, i int, lo int64) error {
 		data, err := h.c.fetcher.obtain(ctx, h.content.Ref(i), h.place(i))
 		if err == nil {
@@ -134,8 +135,7 @@ func (h *Body) read(p []byte, off int64, miss func(p []byte, i int, lo int64) er
 	if off < 0 {
 		return 0, fmt.Errorf("read %s at %d: %w", h.file, off, dbfs.ErrInvalid)
 	}
-	n := int(max(0, min(int64(len(p)), h.content.Size-off)))
-	h.lookAhead(off, n)
+	n := h.within(p, off)
 	for done := 0; done < n; {
 		i, lo, k := pieceAt(off+int64(done), n-done)
 		if err := h.readChunk(p[done:done+k], i, lo, miss); err != nil {
@@ -147,6 +147,11 @@ func (h *Body) read(p []byte, off int64, miss func(p []byte, i int, lo int64) er
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// within returns how many bytes of p there are from off on.
+func (h *Body) within(p []byte, off int64) int {
+	return int(max(0, min(int64(len(p)), h.content.Size-off)))
 }
 
 // pieceAt returns which chunk offset off is in, where in it, and how many of n bytes from
@@ -199,11 +204,11 @@ const slack = 512 << 10
 
 // lookAhead notes where a reader is and, if it goes on from where it was, starts the
 // fetching of what it will want: one chunk at first, twice as many each time it gets there.
-func (h *Body) lookAhead(off int64, n int) {
+func (h *Body) lookAhead(ctx context.Context, off int64, n int) {
 	end := off + int64(n)
 	was := h.next.Swap(end)
 	limit := int64(h.c.opts.ReadAhead)
-	if h.b == nil || limit <= 0 || was < 0 {
+	if h.b == nil || limit <= 0 || was < 0 || off < 0 {
 		return
 	}
 	if off < was-slack || off > was+slack {
@@ -221,18 +226,18 @@ func (h *Body) lookAhead(off int64, n int) {
 		if i >= first+int(window) {
 			break
 		}
-		h.bring(i)
+		h.bring(ctx, i)
 	}
 }
 
 // bring starts the fetching of chunk i, which is not of zeros, if it is not here.
-func (h *Body) bring(i int) {
+func (h *Body) bring(ctx context.Context, i int) {
 	ref := h.content.Ref(i)
 	h.b.mu.RLock()
 	here := h.b.holds(i, ref.ID)
 	h.b.mu.RUnlock()
 	if !here {
-		h.c.fetcher.ahead(ref, spot{h.file, i})
+		h.c.fetcher.ahead(ctx, ref, spot{h.file, i})
 	}
 }
 

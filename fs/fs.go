@@ -16,7 +16,6 @@
 package fs
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -51,6 +50,10 @@ type Config struct {
 	// Shared hears of files whose chunks a copy has, too, when the copy is recorded. It must only
 	// queue. nil: nobody wants to know.
 	Shared func(dbfs.NamespaceID, dbfs.NodeID)
+
+	// Asker returns on whose behalf bytes of a file are read or, if it writes, brought so that others can be written beside them; tid is the
+	// thread that asks, 0 if it cannot be seen from here. nil: nobody wants to know.
+	Asker func(tid int, f cache.File, writes bool) cache.Asker
 
 	// About returns what the virtual attributes of a file say, by their names without the
 	// prefix user.dbfs.; nil: there are none.
@@ -231,24 +234,3 @@ func (fs *FS) String() string { return "dbfs" }
 
 // Init is called before the first request.
 func (fs *FS) Init(*fuse.Server) {}
-
-// request is the context of a FUSE request: it ends when the kernel says INTERRUPT.
-type request struct {
-	context.Context
-	cancel <-chan struct{}
-}
-
-func newRequest(cancel <-chan struct{}) context.Context {
-	return request{context.Background(), cancel}
-}
-
-func (r request) Done() <-chan struct{} { return r.cancel }
-
-func (r request) Err() error {
-	select {
-	case <-r.cancel:
-		return context.Canceled
-	default:
-		return nil
-	}
-}

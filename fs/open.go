@@ -164,7 +164,7 @@ func (fs *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Re
 	if h == nil {
 		return nil, fuse.EBADF
 	}
-	n, err := h.file.readAt(newRequest(cancel), buf, int64(in.Offset))
+	n, err := h.file.readAt(reading(cancel, &in.InHeader, h.file), buf, int64(in.Offset))
 	if err != nil {
 		return nil, fs.status(fmt.Errorf("read %d bytes at %d of %s: %w", len(buf), in.Offset, h.file.id, err))
 	}
@@ -178,7 +178,7 @@ func (fs *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint
 		return 0, fuse.EBADF
 	}
 	f := h.file
-	n, err := f.writeAt(newRequest(cancel), data, int64(in.Offset))
+	n, err := f.writeAt(writing(cancel, &in.InHeader, f), data, int64(in.Offset))
 	if n == 0 && err != nil {
 		return 0, fs.status(err)
 	}
@@ -201,12 +201,12 @@ func (fs *FS) killPriv(f *file) error {
 }
 
 // truncate changes the size of a file, open or not.
-func (fs *FS) truncate(cancel <-chan struct{}, ino uint64, size int64) error {
-	f, fh, err := fs.openIno(ino, true)
+func (fs *FS) truncate(cancel <-chan struct{}, in *fuse.InHeader, size int64) error {
+	f, fh, err := fs.openIno(in.NodeId, true)
 	if err != nil {
 		return err
 	}
-	err = f.truncate(newRequest(cancel), size)
+	err = f.truncate(writing(cancel, in, f), size)
 	if closeErr := fs.release(fh); err == nil {
 		err = closeErr
 	}
@@ -274,7 +274,7 @@ func (fs *FS) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Statu
 		return fuse.EBADF
 	}
 	const punch, zero, keep = unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_KEEP_SIZE
-	ctx := newRequest(cancel)
+	ctx := writing(cancel, &in.InHeader, h.file)
 	switch in.Mode {
 	case 0, keep:
 	case punch | keep, zero, zero | keep:

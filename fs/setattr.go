@@ -19,7 +19,7 @@ func (fs *FS) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Attr
 		return fs.status(err)
 	}
 	if size, ok := in.GetSize(); ok {
-		if err := fs.truncate(cancel, in.NodeId, int64(size)); err != nil {
+		if err := fs.truncate(cancel, &in.InHeader, int64(size)); err != nil {
 			return fs.status(err)
 		}
 		if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 {

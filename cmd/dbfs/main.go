@@ -35,7 +35,7 @@ var commands = []struct {
 	{"Start here", []func(*tool) *cobra.Command{loginCommand, logoutCommand, mountCommand, umountCommand}},
 	{"Look", []func(*tool) *cobra.Command{statusCommand, filestatusCommand, lsCommand}},
 	{"Be sure", []func(*tool) *cobra.Command{waitCommand, queueCommand, heldCommand}},
-	{"Local copies", []func(*tool) *cobra.Command{pinCommand, unpinCommand, freeCommand, warmupCommand, cacheCommand}},
+	{"Local copies", []func(*tool) *cobra.Command{pinCommand, unpinCommand, freeCommand, warmupCommand, cacheCommand, whyCommand}},
 	{"Find", []func(*tool) *cobra.Command{searchCommand, grepCommand}},
 	{"Go back", []func(*tool) *cobra.Command{versionsCommand, restoreCommand}},
 	{"Conflicts and sharing", []func(*tool) *cobra.Command{conflictsCommand, nsCommand}},

@@ -44,6 +44,7 @@ type mountFlags struct {
 	acl, indexAll      bool
 	nonempty           bool
 	passthrough        automatic
+	shield             shieldRules
 	limit              limit
 	guard              bool
 	budget             daemon.Budget
@@ -92,6 +93,8 @@ func mountCommand(t *tool) *cobra.Command {
 	f.BoolVar(&flags.nonempty, "nonempty", false, "mount over a directory that holds files, which are hidden meanwhile")
 	flags.passthrough.off = true
 	f.Var(&flags.passthrough, "passthrough", "auto: the kernel reads large files without the daemon, where root mounts; off: never")
+	flags.shield.must("auto")
+	f.Var(&flags.shield, "shield", "programs that get nothing downloaded: auto, off, or names between commas, -NAME to let one: dbfs why")
 	f.BoolVar(&flags.guard, "guard", true, "hold mass deletes and overwrites, here and by other devices, until you decide: dbfs held")
 	f.IntVar(&flags.budget.Count, "guard-count", flags.budget.Count, "so many deletes and overwrites within the window are never held")
 	f.IntVar(&flags.budget.Share, "guard-share", flags.budget.Share, "hold more than those if they are more than so many per cent of a namespace")
@@ -206,6 +209,7 @@ func (t *tool) mountSettings(flags mountFlags) (daemon.Settings, error) {
 		AllowOther: flags.allowOther, ReadOnly: flags.ro, Preserve: flags.owner == "preserve", ACL: flags.acl, IndexAll: flags.indexAll,
 		Version:       thisVersion(),
 		NoPassthrough: flags.passthrough.off,
+		Shield:        flags.shield.rules,
 		Limit:         flags.limit.schedule,
 	}
 	if s.Guard, s.NoGuard = flags.budget, !flags.guard; flags.guard {

@@ -114,8 +114,7 @@ func (t *tool) writeStatus(w io.Writer, st *control.Status) {
 	tab.add("mounted", t.orNone(st.Mount), t.owner(st))
 	tab.add("sync", t.syncWord(st.Sync), t.syncLine(st))
 	tab.add("confirmed", t.confirmedWhen(st), confirmed(st.Namespaces))
-	tab.add("cache", t.share(st.Cache.Used, st.Cache.Budget),
-		fmt.Sprintf("pinned %s   unsent %s", t.size(st.Cache.Pinned), t.share(st.Cache.Unsent, st.Cache.UnsentBudget)))
+	tab.add("cache", t.share(st.Cache.Used, st.Cache.Budget), t.cacheLine(st.Cache))
 	tab.add("search", st.Search.Word, t.searchLine(st.Search))
 	for i, a := range st.Attention {
 		word := ""
@@ -129,6 +128,14 @@ func (t *tool) writeStatus(w io.Writer, st *control.Status) {
 		tab.add(word, text)
 	}
 	tab.write(w)
+}
+
+func (t *tool) cacheLine(c control.CacheStatus) string {
+	line := fmt.Sprintf("pinned %s   unsent %s", t.size(c.Pinned), t.share(c.Unsent, c.UnsentBudget))
+	if c.Refused > 0 {
+		line += fmt.Sprintf("   %s refused to crawlers: %s", count(c.Refused, "file"), t.ours("dbfs why"))
+	}
+	return line
 }
 
 func (t *tool) orNone(dir string) string {

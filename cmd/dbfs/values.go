@@ -9,6 +9,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/dbfs/dbfs/fs/shield"
 	"github.com/dbfs/dbfs/remote/throttle"
 )
 
@@ -73,6 +74,31 @@ func (a *automatic) String() string {
 }
 
 func (a *automatic) Type() string { return "auto|off" }
+
+// shieldRules is a flag for which programs get nothing downloaded; see shield.ParseRules.
+type shieldRules struct {
+	rules shield.Rules
+	text  string
+}
+
+func (s *shieldRules) Set(v string) error {
+	rules, err := shield.ParseRules(v)
+	if err == nil {
+		s.rules, s.text = rules, v
+	}
+	return err
+}
+
+// must sets what is known to be right.
+func (s *shieldRules) must(v string) {
+	if err := s.Set(v); err != nil {
+		panic(err)
+	}
+}
+
+func (s *shieldRules) String() string { return s.text }
+
+func (s *shieldRules) Type() string { return "programs" }
 
 // span is a flag for a length of time: "90s", "1h30m", "2d", or a bare number of seconds.
 type span time.Duration

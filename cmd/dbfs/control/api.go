@@ -132,6 +132,7 @@ type CacheStatus struct {
 	Evicted      int64 `json:"evicted"` // since the start
 	Hits         int64 `json:"hits"`
 	Misses       int64 `json:"misses"`
+	Refused      int64 `json:"refused"` // files, to programs that would fetch everything, since the start
 }
 
 // SearchStatus is the state of the full-text index.

@@ -88,6 +88,9 @@ func (s *Server) routes() http.Handler {
 	if q, ok := s.daemon.(Queue); ok {
 		queueRoutes(mux, q)
 	}
+	if why, ok := s.daemon.(Why); ok {
+		mux.HandleFunc("POST /v1/why", post(why.Why))
+	}
 	if host, ok := s.daemon.(Host); ok {
 		mux.Handle("/v1/server/", http.StripPrefix("/v1/server", host.ServerHandler()))
 	}

@@ -115,7 +115,7 @@ func (b *building) note(ctx context.Context, one begun) error {
 		return err
 	}
 	if !one.shared && base.Content.Size-local <= fetchRest {
-		if _, err := b.d.warm(ctx, sp, base); err == nil {
+		if _, err := b.d.warm(ctx, "dbfs, to send a change as a difference", sp, base); err == nil {
 			return nil
 		}
 	}

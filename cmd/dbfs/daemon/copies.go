@@ -150,7 +150,7 @@ func (d *Daemon) Warm(ctx context.Context, req control.WarmRequest, progress fun
 				break
 			}
 			group.Go(func() error {
-				n, err := d.warm(work, m.sp, m.n)
+				n, err := d.warm(work, "dbfs warmup", m.sp, m.n)
 				came <- arrival{n, err == nil}
 				return err
 			})

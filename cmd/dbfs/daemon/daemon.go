@@ -27,6 +27,7 @@ import (
 	"github.com/dbfs/dbfs/cache"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 	"github.com/dbfs/dbfs/fs"
+	"github.com/dbfs/dbfs/fs/shield"
 	"github.com/dbfs/dbfs/remote"
 	"github.com/dbfs/dbfs/remote/syncer"
 	"github.com/dbfs/dbfs/remote/throttle"
@@ -69,6 +70,8 @@ type Settings struct {
 
 	NoPassthrough bool // the kernel does not read large files without the daemon
 
+	Shield shield.Rules // which programs get nothing fetched
+
 	Guard   Budget // what is held as too much at once; zero: the default
 	NoGuard bool   // nothing is
 
@@ -90,6 +93,7 @@ type Daemon struct {
 	link     *link
 	me       identity
 	fs       *fs.FS
+	shield   *shield.Shield
 	syncer   *syncer.Syncer
 	rate     rate
 	pace     pace
@@ -156,12 +160,13 @@ func (d *Daemon) build() (err error) {
 		return err
 	}
 	d.building = newBuilding(d)
+	d.shield = shield.New(d.set.Shield, time.Now, d.log)
 	d.fs = fs.New(fs.Config{
 		Cache: d.cache, KV: d.kv, Inodes: d.inodes, Root: d.me.Root, Clock: time.Now, Log: d.log,
 		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve, ACL: d.set.ACL,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: d.set.Source, Disk: d.set.State,
 		Closed: d.wasRead, About: d.about, Begun: d.building.begun, Shared: d.building.shared,
-		NoPassthrough: d.set.NoPassthrough,
+		NoPassthrough: d.set.NoPassthrough, Asker: d.shield.Thread,
 	})
 	d.syncer = syncer.New(syncer.Config{
 		Meta: d.link.meta, Notifier: d.link.notifier, Chunks: d.link.chunks, Device: d.me.Device,

@@ -321,11 +321,13 @@ func (f *feeder) text(ctx context.Context, n dbfs.Node) ([]byte, error) {
 	if n.Content.Size == 0 {
 		return []byte{}, nil
 	}
-	body, err := f.d.cache.Open(cache.File{NS: f.sp.journal.NS(), Node: n.ID}, n.Content)
+	file := cache.File{NS: f.sp.journal.NS(), Node: n.ID}
+	body, err := f.d.cache.Open(file, n.Content)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
+	ctx = f.d.behalfOf(ctx, "dbfs mount --index-all", file)
 	buf := make([]byte, min(n.Content.Size, index.MaxText))
 	// Most files that are no text show it at once, and need not be read to the end.
 	head := buf[:min(len(buf), 4096)]

@@ -358,12 +358,12 @@ func (p *pins) keep(ctx context.Context, sp *space, n dbfs.Node, room bool) erro
 	if !room {
 		return dbfs.ErrNoSpace
 	}
-	_, err = p.d.warm(ctx, sp, n)
+	_, err = p.d.warm(ctx, "dbfs pin", sp, n)
 	return err
 }
 
-// warm brings a file's bytes, lets the index have them, and returns how many came.
-func (d *Daemon) warm(ctx context.Context, sp *space, n dbfs.Node) (came int64, err error) {
+// warm brings a file's bytes on somebody's behalf, lets the index have them, and returns how many came.
+func (d *Daemon) warm(ctx context.Context, who string, sp *space, n dbfs.Node) (came int64, err error) {
 	f := cache.File{NS: sp.journal.NS(), Node: n.ID}
 	if local, err := d.cache.Residency(f, n.Content); err != nil || local >= n.Content.Size {
 		return 0, err
@@ -371,7 +371,7 @@ func (d *Daemon) warm(ctx context.Context, sp *space, n dbfs.Node) (came int64, 
 	if d.syncer.Status().Paused {
 		return 0, fmt.Errorf("transfers are paused: %w", dbfs.ErrOffline)
 	}
-	err = d.cache.Warm(ctx, f, n.Content, func(n int64) { came += n })
+	err = d.cache.Warm(d.behalfOf(ctx, who, f), f, n.Content, func(n int64) { came += n })
 	if came > 0 {
 		sp.feed.isLocal(n.ID)
 	}

@@ -237,11 +237,13 @@ func (x *export) appeared(n dbfs.Node) {
 // bytes writes a file's bytes as those of another one. The draft keeps them until it is closed.
 func (x *export) bytes(ctx context.Context, s *journal.Salvaged, id dbfs.NodeID) (*cache.Draft, dbfs.Content, error) {
 	content := s.Node.Content
-	body, err := x.d.cache.Open(cache.File{NS: x.from.journal.NS(), Node: s.Node.ID}, content)
+	file := cache.File{NS: x.from.journal.NS(), Node: s.Node.ID}
+	body, err := x.d.cache.Open(file, content)
 	if err != nil {
 		return nil, dbfs.Content{}, err
 	}
 	defer body.Close()
+	ctx = x.d.behalfOf(ctx, "dbfs recovered", file)
 	draft, err := x.d.cache.Draft(cache.File{NS: x.root.journal.NS(), Node: id}, dbfs.Content{})
 	if err != nil {
 		return nil, dbfs.Content{}, err

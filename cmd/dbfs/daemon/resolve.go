@@ -294,11 +294,13 @@ func (d *Daemon) bring(ctx context.Context, c *clash) {
 	if err != nil || here < c.copy.Content.Size {
 		return
 	}
-	body, err := d.cache.Open(cache.File{NS: ns, Node: c.original.ID}, c.copy.Content)
+	file := cache.File{NS: ns, Node: c.original.ID}
+	body, err := d.cache.Open(file, c.copy.Content)
 	if err != nil {
 		return
 	}
 	defer body.Close()
+	ctx = d.behalfOf(ctx, "dbfs conflicts", file)
 	buf := make([]byte, dbfs.ChunkSize)
 	for i := range c.copy.Content.Chunks.All() {
 		if _, err := body.ReadAt(ctx, buf, int64(i)*dbfs.ChunkSize); err != nil && !errors.Is(err, io.EOF) {

@@ -101,6 +101,9 @@ func (d *Daemon) cacheStatus(st *control.CacheStatus) {
 		Used: c.Clean, Budget: c.Size, Unsent: c.Unsent, UnsentBudget: c.Limit,
 		Fetched: c.Fetched, Evicted: c.Evicted, Hits: c.Hits, Misses: c.Misses,
 	}
+	for _, t := range d.shield.Totals() {
+		st.Refused += t.Refused
+	}
 	st.Pinned, _ = d.cache.Kept() // what cannot be read counts as nothing here
 }
 
