@@ -24,7 +24,9 @@ func (fs *FS) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (u
 	case in.Flags != 0:
 		return 0, fuse.EINVAL
 	}
-	c := copying{from: from.file, to: to.file, ctx: writing(cancel, &in.InHeader, to.file)}
+	ctx := writing(cancel, &in.InHeader, to.file)
+	defer ctx.end()
+	c := copying{from: from.file, to: to.file, ctx: ctx}
 	n, err := c.run(int64(in.OffIn), int64(in.OffOut), int64(min(in.Len, copyRun)))
 	if n == 0 && err != nil {
 		return 0, fs.status(err)

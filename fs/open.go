@@ -164,7 +164,9 @@ func (fs *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Re
 	if h == nil {
 		return nil, fuse.EBADF
 	}
-	n, err := h.file.readAt(reading(cancel, &in.InHeader, h.file), buf, int64(in.Offset))
+	ctx := reading(cancel, &in.InHeader, h.file)
+	defer ctx.end()
+	n, err := h.file.readAt(ctx, buf, int64(in.Offset))
 	if err != nil {
 		return nil, fs.status(fmt.Errorf("read %d bytes at %d of %s: %w", len(buf), in.Offset, h.file.id, err))
 	}
@@ -178,7 +180,9 @@ func (fs *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint
 		return 0, fuse.EBADF
 	}
 	f := h.file
-	n, err := f.writeAt(writing(cancel, &in.InHeader, f), data, int64(in.Offset))
+	ctx := writing(cancel, &in.InHeader, f)
+	defer ctx.end()
+	n, err := f.writeAt(ctx, data, int64(in.Offset))
 	if n == 0 && err != nil {
 		return 0, fs.status(err)
 	}
@@ -206,7 +210,9 @@ func (fs *FS) truncate(cancel <-chan struct{}, in *fuse.InHeader, size int64) er
 	if err != nil {
 		return err
 	}
-	err = f.truncate(writing(cancel, in, f), size)
+	ctx := writing(cancel, in, f)
+	defer ctx.end()
+	err = f.truncate(ctx, size)
 	if closeErr := fs.release(fh); err == nil {
 		err = closeErr
 	}
@@ -275,6 +281,7 @@ func (fs *FS) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Statu
 	}
 	const punch, zero, keep = unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_KEEP_SIZE
 	ctx := writing(cancel, &in.InHeader, h.file)
+	defer ctx.end()
 	switch in.Mode {
 	case 0, keep:
 	case punch | keep, zero, zero | keep:

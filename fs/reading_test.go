@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -88,6 +89,69 @@ func TestReadIsInterrupted(t *testing.T) {
 	}()
 	if got := d.read("a"); !bytes.Equal([]byte(got), want) {
 		t.Error("other bytes came")
+	}
+}
+
+// pastCache opens for reading past the page cache. Reads that go through it the kernel does not interrupt but to end a program.
+var pastCache = fmt.Sprint(unix.O_RDONLY | unix.O_DIRECT)
+
+// Of other signals that a program handles a read knows nothing, as on a disk: a timer, a window that changes its size.
+func TestReadIsNotDisturbed(t *testing.T) {
+	if _, err := exec.LookPath("perl"); err != nil {
+		t.Skip(err)
+	}
+	var g gate
+	d := newDrive(t, gated(&g))
+	there := newElsewhere(d, d.root)
+	there.put(remoteFile("a", there.content(string(noise(1, 5*4096)))))
+	there.advance()
+	d.eventually("it is there", func() bool { return onlyErr(os.Stat(d.path("a"))) == nil })
+	var said bytes.Buffer
+	reader := exec.Command("perl", "-e", `
+		$SIG{$_} = sub { $seen++ } for qw(WINCH ALRM CHLD URG USR1 IO PROF);
+		sysopen(my $f, $ARGV[0], $ARGV[1]) or die $!;
+		my $n = sysread $f, my $b, 20480;
+		defined $n or die "sysread: $!";
+		print "$n bytes, ", $seen ? "after signals" : "no signal";`, d.path("a"), pastCache)
+	reader.Stdout, reader.Stderr = &said, &said
+	d.must(reader.Start())
+	d.eventually("it waits", func() bool { return g.waiting.Load() > 0 })
+	for _, sig := range []os.Signal{unix.SIGWINCH, unix.SIGALRM, unix.SIGCHLD, unix.SIGURG, unix.SIGUSR1, unix.SIGIO, unix.SIGPROF} {
+		time.Sleep(10 * time.Millisecond)
+		d.must(reader.Process.Signal(sig))
+	}
+	time.Sleep(3 * lookForSignals)
+	close(g.open)
+	if err := reader.Wait(); err != nil || said.String() != "20480 bytes, after signals" {
+		t.Errorf("%v, %q", err, &said)
+	}
+}
+
+// A handled ^C ends a wait, also if another signal came before.
+func TestReadIsInterruptedByHandledSignals(t *testing.T) {
+	if _, err := exec.LookPath("perl"); err != nil {
+		t.Skip(err)
+	}
+	var g gate
+	d := newDrive(t, gated(&g))
+	defer close(g.open)
+	there := newElsewhere(d, d.root)
+	there.put(remoteFile("a", there.content(string(noise(1, 5*4096)))))
+	there.advance()
+	d.eventually("it is there", func() bool { return onlyErr(os.Stat(d.path("a"))) == nil })
+	reader := exec.Command("perl", "-e", `
+		$SIG{$_} = sub { } for qw(WINCH INT);
+		sysopen(my $f, $ARGV[0], $ARGV[1]) or die $!;
+		exit(defined sysread($f, my $b, 4096) ? 1 : $!{EINTR} ? 42 : 2)`, d.path("a"), pastCache)
+	d.must(reader.Start())
+	d.eventually("it waits", func() bool { return g.waiting.Load() > 0 })
+	for _, sig := range []os.Signal{unix.SIGWINCH, unix.SIGINT} {
+		time.Sleep(2 * lookForSignals)
+		d.must(reader.Process.Signal(sig))
+	}
+	reader.Wait()
+	if code := reader.ProcessState.ExitCode(); code != 42 {
+		t.Errorf("it ended with %d, want 42 for EINTR", code)
 	}
 }
 
