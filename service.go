@@ -41,6 +41,11 @@ type History interface {
 	// Revision returns one of them, by the entry that made it. Its chunks can be read like
 	// any other's. ErrNotExist: it is not kept any more, or never was.
 	Revision(ctx context.Context, ns NamespaceID, node NodeID, rev JID) (Revision, error)
+
+	// Deleted lists nodes that are deleted, in the order in which they went, and of id where several went at once: those after a
+	// place in that order, at most about limit. Those of long ago are not known any more. Who is below a directory that
+	// went is listed if it was deleted, too.
+	Deleted(ctx context.Context, ns NamespaceID, after Departure, limit int) (DeletedPage, error)
 }
 
 // Holding keeps versions that a device builds on, which it may have to read yet when others have
@@ -61,6 +66,25 @@ const HoldTime = 90 * 24 * time.Hour
 type RevisionPage struct {
 	Revisions []Revision `json:"revisions"`
 	More      bool       `json:"more,omitempty"` // go on after the last of them
+}
+
+// A Departure is a place in the order in which nodes are deleted: an entry, and a node of it. Zero: before all.
+type Departure struct {
+	JID  JID    `json:"jid"`
+	Node NodeID `json:"node,omitzero"`
+}
+
+// A DeletedPage is a run of nodes that are deleted. It may have none and go on.
+type DeletedPage struct {
+	Nodes []DeletedNode `json:"nodes"`
+	Next  Departure     `json:"next"` // pass as after
+	More  bool          `json:"more,omitempty"`
+}
+
+// A DeletedNode is a node as it was, with the name that it had.
+type DeletedNode struct {
+	Node    Node  `json:"node"`              // its CTime is when it was deleted
+	Expires int64 `json:"expires,omitempty"` // of a file: until when its content is kept at most, in nanoseconds; 0: it is not any more
 }
 
 // A LogPage is a run of entries. Next is the cursor after them.

@@ -262,6 +262,30 @@ func checkRevisions(node dbfs.NodeID, after dbfs.JID, p *dbfs.RevisionPage) erro
 	return nil
 }
 
+// checkDeleted wants deleted nodes in order, and a page that gets on.
+func checkDeleted(after dbfs.Departure, p *dbfs.DeletedPage) error {
+	at := after
+	for i := range p.Nodes {
+		n := &p.Nodes[i].Node
+		if err := checkNode(n); err != nil {
+			return err
+		}
+		next := dbfs.Departure{JID: n.Last, Node: n.ID}
+		if !n.Deleted || n.IsRoot() || !comesAfter(next, at) {
+			return fmt.Errorf("%w: node %s, changed at %d, in an answer about what was deleted after %d", dbfs.ErrCorrupt, n.ID, n.Last, at.JID)
+		}
+		at = next
+	}
+	if comesAfter(at, p.Next) || p.More && !comesAfter(p.Next, after) {
+		return fmt.Errorf("%w: a page of deleted nodes after %d that goes on at %d", dbfs.ErrCorrupt, after.JID, p.Next.JID)
+	}
+	return nil
+}
+
+func comesAfter(a, b dbfs.Departure) bool {
+	return a.JID > b.JID || a.JID == b.JID && bytes.Compare(a.Node[:], b.Node[:]) > 0
+}
+
 // checkCommitted wants the entries of a batch: its edits in order, each at least once.
 func checkCommitted(b *dbfs.Batch, entries []dbfs.Entry) error {
 	if len(entries) == 0 || entries[0].JID == 0 {

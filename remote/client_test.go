@@ -254,6 +254,45 @@ func TestNonsenseTree(t *testing.T) {
 	}
 }
 
+func TestNonsenseDeleted(t *testing.T) {
+	good := func() dbfs.DeletedPage {
+		node := func(b byte) dbfs.DeletedNode {
+			return dbfs.DeletedNode{Node: dbfs.Node{ID: dbfs.NodeID{b}, Name: "a", Kind: dbfs.KindDir, Revs: dbfs.Revs{Place: 5}, Last: 5, Deleted: true}}
+		}
+		return dbfs.DeletedPage{Nodes: []dbfs.DeletedNode{node(3), node(4)}, Next: dbfs.Departure{JID: 6}, More: true}
+	}
+	tests := map[string]func(*dbfs.DeletedPage){
+		"alive":             func(p *dbfs.DeletedPage) { p.Nodes[0].Node.Deleted = false },
+		"the root":          func(p *dbfs.DeletedPage) { p.Nodes[0].Node.ID = dbfs.RootNode },
+		"out of order":      func(p *dbfs.DeletedPage) { p.Nodes[0], p.Nodes[1] = p.Nodes[1], p.Nodes[0] },
+		"twice":             func(p *dbfs.DeletedPage) { p.Nodes[1] = p.Nodes[0] },
+		"from before":       func(p *dbfs.DeletedPage) { p.Nodes[0].Node.ID = dbfs.NodeID{1} },
+		"goes on before":    func(p *dbfs.DeletedPage) { p.Next = dbfs.Departure{JID: 5, Node: dbfs.NodeID{3}} },
+		"does not go on":    func(p *dbfs.DeletedPage) { p.Nodes, p.Next = nil, dbfs.Departure{JID: 5, Node: dbfs.NodeID{2}} },
+		"out of its folder": func(p *dbfs.DeletedPage) { p.Nodes[1].Node.Name = "../a" },
+	}
+	ask := func(t *testing.T, p dbfs.DeletedPage) error {
+		text, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = says(200, nil, string(text)).Deleted(t.Context(), 1, dbfs.Departure{JID: 5, Node: dbfs.NodeID{2}}, 10)
+		return err
+	}
+	if err := ask(t, good()); err != nil {
+		t.Fatalf("a good page: %v", err)
+	}
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := good()
+			spoil(&p)
+			if err := ask(t, p); !errors.Is(err, dbfs.ErrCorrupt) {
+				t.Errorf("%v, want ErrCorrupt", err)
+			}
+		})
+	}
+}
+
 func TestNonsenseElsewhere(t *testing.T) {
 	batch := dbfs.Batch{Epoch: 1, Device: 7, Seq: 1, Ops: []dbfs.Op{{
 		ID: dbfs.OpID{Device: 7, N: 1}, Type: dbfs.OpCreate, Node: dbfs.NodeID{1}, Name: "a", Kind: dbfs.KindDir,

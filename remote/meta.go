@@ -120,6 +120,19 @@ func (c *Client) Revision(ctx context.Context, ns dbfs.NamespaceID, node dbfs.No
 	return r, nil
 }
 
+// Deleted is dbfs.History's.
+func (c *Client) Deleted(ctx context.Context, ns dbfs.NamespaceID, after dbfs.Departure, limit int) (dbfs.DeletedPage, error) {
+	var p dbfs.DeletedPage
+	path := nsPath(ns, fmt.Sprintf("deleted?after=%d&node=%s&limit=%d", uint64(after.JID), after.Node, limit))
+	if err := c.call(ctx, http.MethodGet, path, nil, &p); err != nil {
+		return dbfs.DeletedPage{}, err
+	}
+	if err := checkDeleted(after, &p); err != nil {
+		return dbfs.DeletedPage{}, err
+	}
+	return p, nil
+}
+
 // Hold is dbfs.Holding's, as is LetGo.
 func (c *Client) Hold(ctx context.Context, ns dbfs.NamespaceID, node dbfs.NodeID, rev dbfs.JID) error {
 	return c.call(ctx, http.MethodPut, holdPath(ns, node, rev), nil, nil)

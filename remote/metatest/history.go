@@ -19,6 +19,8 @@ func testHistory(t *testing.T, open func(testing.TB) World) {
 		"LongListsInHistory":   longListsInHistory,
 		"NoHistory":            noHistory,
 		"HistoryNeedsTheRight": historyNeedsTheRight,
+		"DeletedIsListed":      deletedIsListed,
+		"DeletedComesInPages":  deletedComesInPages,
 	})
 }
 
@@ -205,5 +207,72 @@ func holdAndLetGo(t *testing.T, w World) {
 	after, err := p.Revision(t.Context(), p.ns, id("g"), 2)
 	if err != nil || after.Until == 0 || after.Device != p.ID {
 		t.Errorf("what was held is %+v, %v when it is lost", after, err)
+	}
+}
+
+// allDeleted reads what was deleted in pages of about limit.
+func allDeleted(t testing.TB, h dbfs.History, ns dbfs.NamespaceID, limit int) (all []dbfs.DeletedNode) {
+	t.Helper()
+	for after := (dbfs.Departure{}); ; {
+		page, err := h.Deleted(context.Background(), ns, after, limit)
+		if err != nil {
+			t.Fatalf("deleted after %+v: %v", after, err)
+		}
+		all = append(all, page.Nodes...)
+		if after = page.Next; !page.More {
+			return all
+		}
+	}
+}
+
+func deletedIsListed(t *testing.T, w World) {
+	p := rootPen(t, w, "admin")
+	made := p.must(mkdir("d", "", "d"), create("f", "d", "f", content(1, 2)), symlink("s", "", "s", "target"), create("stays", "", "stays", content(2, 1)))
+	if all := allDeleted(t, p, p.ns, 0); len(all) != 0 {
+		t.Errorf("before anything is deleted: %+v", all)
+	}
+	w.Advance(time.Hour)
+	gone := p.must(remove("s", made[2].Node.Revs), remove("f", made[1].Node.Revs), remove("d", made[0].Node.Revs))
+	all := allDeleted(t, p, p.ns, 0)
+	if len(all) != 3 {
+		t.Fatalf("deleted: %+v", all)
+	}
+	for i, want := range []struct{ id, parent, name string }{{"s", "", "s"}, {"f", "d", "f"}, {"d", "", "d"}} {
+		n := all[i].Node
+		if n.ID != id(want.id) || n.Parent != id(want.parent) || n.Name != want.name || !n.Deleted || n.CTime != gone[i].Time {
+			t.Errorf("%d is %+v, want %+v, gone at %d", i, n, want, gone[i].Time)
+		}
+		if kept := time.Duration(all[i].Expires - n.CTime); want.id == "f" && (kept != 30*24*time.Hour || !n.Content.Equal(*content(1, 2))) || want.id != "f" && all[i].Expires != 0 {
+			t.Errorf("%s is kept for %v, with %d bytes", want.id, kept, n.Content.Size)
+		}
+	}
+	p.must(revive("s", "", "s", nil))
+	if all := allDeleted(t, p, p.ns, 0); len(all) != 2 || all[0].Node.ID != id("f") {
+		t.Errorf("when one is back: %+v", all)
+	}
+	_, err := w.Device(t, "stranger").Deleted(t.Context(), p.ns, dbfs.Departure{}, 0)
+	wantError(t, err, dbfs.ErrForbidden)
+}
+
+// deletedComesInPages: also where many go at once, and between others that stay.
+func deletedComesInPages(t *testing.T, w World) {
+	p := rootPen(t, w, "admin")
+	const n = 150
+	p.must(mkdir("d", "", "d"))
+	var ops []dbfs.Op
+	for i := range n {
+		name := fmt.Sprint("f", i)
+		ops = append(ops, create(name, "d", name, content(1, 1)), create("stays"+name, "", "stays"+name, nil))
+	}
+	p.must(ops...)
+	p.must(removeTree("d", 1, p.head().JID))
+	for _, limit := range []int{0, 1, 7, 64, 151} {
+		found := make(map[dbfs.NodeID]bool)
+		for _, d := range allDeleted(t, p, p.ns, limit) {
+			found[d.Node.ID] = true
+		}
+		if len(found) != n+1 || !found[id("d")] || !found[id("f149")] {
+			t.Errorf("in pages of %d: %d nodes, want %d", limit, len(found), n+1)
+		}
 	}
 }

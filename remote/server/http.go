@@ -86,6 +86,14 @@ func (s *Server) metaRoutes(mux *http.ServeMux) {
 		}
 		return se.Tree(r.Context(), ns, after, limit)
 	})
+	handle(s, mux, "GET /v1/ns/{ns}/deleted", 0, func(se *Session, r *http.Request, _ none) (any, error) {
+		q := query{r: r}
+		ns, after, limit := q.namespace(), dbfs.Departure{JID: dbfs.JID(q.uint("after", 64)), Node: q.node("node")}, int(q.uint("limit", 31))
+		if q.err != nil {
+			return nil, q.err
+		}
+		return se.Deleted(r.Context(), ns, after, limit)
+	})
 	handle(s, mux, "GET /v1/ns/{ns}/nodes/{node}/revisions", 0, func(se *Session, r *http.Request, _ none) (any, error) {
 		q := query{r: r}
 		ns, node, after, limit := q.namespace(), q.pathNode(), dbfs.JID(q.uint("after", 64)), int(q.uint("limit", 31))
