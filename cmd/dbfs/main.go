@@ -37,7 +37,7 @@ var commands = []struct {
 	{"Be sure", []func(*tool) *cobra.Command{waitCommand, queueCommand, heldCommand}},
 	{"Local copies", []func(*tool) *cobra.Command{pinCommand, unpinCommand, freeCommand, warmupCommand, cacheCommand, whyCommand}},
 	{"Find", []func(*tool) *cobra.Command{searchCommand, grepCommand}},
-	{"Go back", []func(*tool) *cobra.Command{versionsCommand, restoreCommand}},
+	{"Go back", []func(*tool) *cobra.Command{versionsCommand, restoreCommand, trashCommand}},
 	{"Conflicts and sharing", []func(*tool) *cobra.Command{conflictsCommand, nsCommand}},
 	{"Tune", []func(*tool) *cobra.Command{throttleCommand, pauseCommand, resumeCommand}},
 	{"Run a service", []func(*tool) *cobra.Command{serveCommand, adminCommand}},

@@ -70,22 +70,25 @@ func restoreCommand(t *tool) *cobra.Command {
 	var version uint64
 	var at, to string
 	cmd := &cobra.Command{
-		Use: "restore PATH --version N | --at TIME", Short: "Bring back what a file was",
+		Use: "restore PATH [--version N | --at TIME]", Short: "Bring back what a file was, or what was deleted",
 		Long: "Restore gives a file a content that it had before, which is an edit like any other: what it has now\n" +
 			"becomes a version, too. With --to it makes a new file of the old content and leaves the other alone.\n" +
+			"Of a path where nothing is any more it brings back what was deleted there last (see dbfs trash).\n" +
 			"TIME is a date, a date with a time, or how long ago: 2026-05-01, '2026-05-01 17:30', 3h, 2d.",
-		Example: "  dbfs restore plan.txt --version 1234\n  dbfs restore plan.txt --at 2h\n" +
+		Example: "  dbfs restore deleted.txt\n  dbfs restore plan.txt --version 1234\n  dbfs restore plan.txt --at 2h\n" +
 			"  dbfs restore plan.txt --at '2026-05-01 17:30' --to plan.old.txt",
 		Args:        cobra.ExactArgs(1),
 		Annotations: map[string]string{byPath: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if version == 0 && at == "" {
+				return t.restoreDeleted(cmd.Context(), args[0], to)
+			}
 			return t.restore(cmd.Context(), args[0], version, at, to)
 		},
 	}
 	cmd.Flags().Uint64Var(&version, "version", 0, "its number, as dbfs versions has it")
 	cmd.Flags().StringVar(&at, "at", "", "what the file was at that time")
 	cmd.Flags().StringVar(&to, "to", "", "a new file, in the same namespace")
-	cmd.MarkFlagsOneRequired("version", "at")
 	cmd.MarkFlagsMutuallyExclusive("version", "at")
 	return cmd
 }

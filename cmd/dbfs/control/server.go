@@ -88,6 +88,9 @@ func (s *Server) routes() http.Handler {
 	if q, ok := s.daemon.(Queue); ok {
 		queueRoutes(mux, q)
 	}
+	if trash, ok := s.daemon.(Trash); ok {
+		trashRoutes(mux, trash)
+	}
 	if why, ok := s.daemon.(Why); ok {
 		mux.HandleFunc("POST /v1/why", post(why.Why))
 	}

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dbfs/dbfs/cmd/dbfs/control"
+)
+
+// What one device deletes, another brings back, with its directories, attributes and links, and the bytes are not sent again.
+func TestTrash(t *testing.T) {
+	m := newMachine(t)
+	srv := m.serve()
+	one, two := m.login("one", srv.url, srv.token), m.login("two", srv.url, srv.token)
+	one.start()
+	two.start()
+	large := noise(1, 9<<20)
+	m.must(os.MkdirAll(one.at("work/project/src"), 0o750))
+	m.must(os.WriteFile(one.at("work/project/src/main.go"), []byte("package main"), 0o640))
+	m.must(os.WriteFile(one.at("work/project/data"), large, 0o644))
+	m.must(unix.Setxattr(one.at("work/project/data"), "user.colour", []byte("red"), 0))
+	m.must(os.Symlink("src/main.go", one.at("work/project/link")))
+	m.must(os.Link(one.at("work/project/data"), one.at("work/project/another")))
+	m.must(os.Chtimes(one.at("work/project/data"), time.Time{}, time.Unix(1_600_000_000, 0)))
+	m.must(os.WriteFile(one.at("plan"), []byte("the first"), 0o644))
+	one.sent()
+	two.sent()
+	sameTrees(t, one, two)
+	before, err := walk(one.mount())
+	m.must(err)
+
+	var reply struct {
+		Deleted []control.TrashItem `json:"deleted"`
+		Items   int                 `json:"items"`
+	}
+	trash := func(args ...string) {
+		t.Helper()
+		reply.Deleted = nil
+		out := m.run(append([]string{"trash", "ls", "--profile", "two", "--json"}, args...)...)
+		if err := json.Unmarshal([]byte(out), &reply); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	if trash(); len(reply.Deleted) != 0 {
+		t.Errorf("before anything was deleted: %+v", reply)
+	}
+	m.must(os.RemoveAll(one.at("work")), os.Remove(one.at("plan")))
+	one.sent()
+	m.must(os.WriteFile(one.at("plan"), []byte("the second"), 0o644))
+	one.sent()
+	m.must(os.Remove(one.at("plan")))
+	one.sent()
+	m.must(os.WriteFile(one.at("plan"), []byte("the third"), 0o644))
+	one.sent()
+	two.sent()
+	sameTrees(t, one, two)
+
+	trash()
+	got := ""
+	for _, item := range reply.Deleted {
+		got += fmt.Sprintf("%s %s of %d files, %d bytes, kept %v, taken %v\n", item.Kind, item.Path, item.Files, item.Size, item.Kept, item.Taken)
+	}
+	if want := fmt.Sprintf("file /plan of 1 files, 10 bytes, kept true, taken true\nfile /plan of 1 files, 9 bytes, kept true, taken true\ndir /work of 2 files, %d bytes, kept true, taken false\n", len(large)+12); got != want {
+		t.Fatalf("the trash holds\n%swant\n%s", got, want)
+	}
+	first := reply.Deleted[1].ID
+	if trash(two.at("work/project")); len(reply.Deleted) != 5 { // itself, and what is directly in it
+		t.Errorf("in the project: %+v", reply.Deleted)
+	}
+	if trash("--since", "2020-01-01", "--limit", "1"); len(reply.Deleted) != 1 || reply.Items != 3 {
+		t.Errorf("one of it: %+v", reply)
+	}
+
+	if out := m.exits(1, "trash", "restore", two.at("plan")); !strings.Contains(out, "exists") || !strings.Contains(out, "--to") {
+		t.Errorf("over what is there: %s", out)
+	}
+	m.exits(4, "trash", "restore", two.at("never"))
+	m.exits(2, "trash", "restore", two.at("plan"), "--id", "x")
+	m.exits(2, "restore", two.at("plan"))
+	m.run("trash", "restore", two.at("plan"), "--to", two.at("plan.2"))
+	m.run("trash", "restore", two.at("plan"), "--id", first.String(), "--to", two.at("plan.1"))
+	two.shows("plan.1", "the first")
+	two.shows("plan.2", "the second")
+	two.shows("plan", "the third")
+
+	sent := two.status().Cache.Fetched
+	m.run("restore", two.at("work/project"))
+	m.must(os.Remove(two.at("work/project/src/main.go")), os.WriteFile(two.at("work/project/data"), []byte("another"), 0o644))
+	if out := m.run("trash", "restore", two.at("work"), "--json"); !strings.Contains(out, `"files":1`) || !strings.Contains(out, `"taken":3`) {
+		t.Errorf("what is there is filled: %s", out)
+	}
+	two.shows("work/project/data", "another")
+	m.must(os.WriteFile(two.at("work/project/data"), large, 0o644), os.Chtimes(two.at("work/project/data"), time.Time{}, time.Unix(1_600_000_000, 0)))
+	two.sent()
+	one.sent()
+	sameTrees(t, one, two)
+	m.must(os.Remove(two.at("plan.1")), os.Remove(two.at("plan.2")))
+	after, err := walk(two.mount())
+	m.must(err)
+	delete(before, "plan")
+	delete(after, "plan")
+	if diff := compare(after, before); diff != "" {
+		t.Errorf("what is back is not what was deleted:\n%s", diff)
+	}
+	if now := two.status().Cache.Fetched; now > sent+int64(len(large))+100 {
+		t.Errorf("%d bytes were fetched", now-sent)
+	}
+	m.must(os.WriteFile(two.at("work/project/more"), nil, 0o644))
+	srv.kill()
+	if out := m.exits(6, "trash", "ls", "--profile", "two"); !strings.Contains(out, "unreachable") {
+		t.Errorf("without a server: %s", out)
+	}
+	srv.again()
+	one.end()
+	two.end()
+}
