@@ -26,16 +26,17 @@ import (
 // its mount answers or when it has failed; closing the pipe without one is a crash.
 
 const (
-	readyTimeout = 60 * time.Second // from start to readiness
+	readyTimeout = 60 * time.Second // from one sign of life to the next, until it is ready
 	statTimeout  = 10 * time.Second // for the mount to answer then
 	endTimeout   = 5 * time.Second  // for a daemon that failed to end
 )
 
-// readyLine is what the daemon tells the process that started it.
+// readyLine is what the daemon tells the process that started it: lines of how far it is, and one of how it ended.
 type readyLine struct {
-	Mount string         `json:"mount,omitempty"`
-	PID   int            `json:"pid,omitempty"`
-	Error *control.Error `json:"error,omitempty"`
+	Listed int64          `json:"listed,omitempty"` // names, so far; more lines come
+	Mount  string         `json:"mount,omitempty"`
+	PID    int            `json:"pid,omitempty"`
+	Error  *control.Error `json:"error,omitempty"`
 }
 
 // mountReply is what mount -d --json prints.
@@ -59,7 +60,9 @@ func (t *tool) mountInBackground(s daemon.Settings) error {
 		return err
 	}
 	defer pipe.Close()
-	line, err := awaitReady(pipe)
+	report := t.listingReport()
+	line, err := awaitReady(pipe, report)
+	report(0)
 	if err == nil && line.Error != nil {
 		child.Wait()
 		return line.Error
@@ -102,19 +105,22 @@ func (t *tool) startChild(log *os.File) (*exec.Cmd, *os.File, error) {
 	return child, r, nil
 }
 
-func awaitReady(pipe *os.File) (readyLine, error) {
-	var line readyLine
-	if err := pipe.SetReadDeadline(time.Now().Add(readyTimeout)); err != nil {
-		return line, fmt.Errorf("start daemon: %w", err)
+func awaitReady(pipe *os.File, listing func(names int64)) (readyLine, error) {
+	for lines := json.NewDecoder(pipe); ; {
+		var line readyLine
+		if err := pipe.SetReadDeadline(time.Now().Add(readyTimeout)); err != nil {
+			return line, fmt.Errorf("start daemon: %w", err)
+		}
+		switch err := lines.Decode(&line); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return line, fmt.Errorf("nothing happens for %v", readyTimeout)
+		case err != nil:
+			return line, errors.New("it ended before it was ready")
+		case line.Listed == 0:
+			return line, nil
+		}
+		listing(line.Listed)
 	}
-	err := json.NewDecoder(pipe).Decode(&line)
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return line, fmt.Errorf("not ready after %v", readyTimeout)
-	case err != nil:
-		return line, errors.New("it ended before it was ready")
-	}
-	return line, nil
 }
 
 // answers returns nil once a stat of the directory shows a FUSE mount.
@@ -187,8 +193,10 @@ func (t *tool) mountReporting(ctx context.Context, s daemon.Settings, flags moun
 		err = os.Chdir("/") // keep no other file system busy
 	}
 	if err == nil {
+		lines := json.NewEncoder(pipe)
+		s.Listing = func(names int64) { lines.Encode(readyLine{Listed: names}) } // if nobody listens, the mount comes all the same
 		err = t.mountHere(ctx, s, flags.nonempty, func() {
-			json.NewEncoder(pipe).Encode(readyLine{Mount: s.Mount, PID: os.Getpid()})
+			lines.Encode(readyLine{Mount: s.Mount, PID: os.Getpid()})
 			pipe.Close()
 		})
 	}

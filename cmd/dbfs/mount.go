@@ -138,7 +138,12 @@ func (t *tool) mount(ctx context.Context, flags mountFlags) error {
 	if err != nil {
 		return err
 	}
-	return t.mountHere(ctx, s, flags.nonempty, func() { t.note("mounted at %s; interrupt to unmount", s.Mount) })
+	report := t.listingReport()
+	s.Listing = report
+	return t.mountHere(ctx, s, flags.nonempty, func() {
+		report(0)
+		t.note("mounted at %s; interrupt to unmount", s.Mount)
+	})
 }
 
 func logName(state string) string { return filepath.Join(state, "log", "dbfs.log") }

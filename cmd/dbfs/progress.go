@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
@@ -119,4 +120,28 @@ func barTitle(step control.Progress) string {
 		title += " " + string(item)
 	}
 	return title
+}
+
+// listingReport says how many names a new device has got, which takes a while where there are a million. With 0 it
+// clears the line.
+func (t *tool) listingReport() func(names int64) {
+	bar := t.progress == "auto" && t.errTerm && !t.json
+	last, drawn := time.Time{}, false
+	return func(names int64) {
+		now := t.now()
+		switch {
+		case names == 0 && drawn:
+			fmt.Fprint(t.errs, "\r\x1b[K")
+			drawn = false
+		case names == 0:
+		case bar:
+			fmt.Fprintf(t.errs, "\rgetting the names of all files: %s so far\x1b[K", humanize.Comma(names))
+			drawn = true
+		case t.progress == "plain" && now.Sub(last) >= time.Second:
+			fmt.Fprintf(t.errs, "getting the names of all files: %s so far\n", humanize.Comma(names))
+			last = now
+		case t.progress == "json":
+			json.NewEncoder(t.errs).Encode(readyLine{Listed: names})
+		}
+	}
 }

@@ -43,6 +43,7 @@ type space struct {
 	roundAt   time.Time           // … and uploading
 	sent      int64               // bytes put
 	dedup     int64               // bytes that the server had already
+	listed    int64               // nodes that the last listing has had
 }
 
 // State is what a namespace is busy with.
@@ -302,12 +303,23 @@ func (sp *space) readLog(ctx context.Context) error {
 	}
 }
 
+// countListed counts nodes of the listing; 0: it begins.
+func (sp *space) countListed(n int) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	if n == 0 {
+		sp.listed = 0
+	}
+	sp.listed += int64(n)
+}
+
 // list builds the tree anew, and then reads the log from where the listing began.
 func (sp *space) list(ctx context.Context) error {
 	if sp.journal.HoldsBack() {
 		return fmt.Errorf("the tree is not listed anew while changes of other devices are held: %w", dbfs.ErrHeld)
 	}
 	sp.setState(Listing)
+	sp.countListed(0)
 	listing, err := sp.journal.List()
 	if err != nil {
 		return err
@@ -327,6 +339,7 @@ func (sp *space) list(ctx context.Context) error {
 		if err := listing.Add(page.Nodes); err != nil {
 			return err
 		}
+		sp.countListed(len(page.Nodes))
 		if after = page.Next; !page.More {
 			break
 		}

@@ -28,6 +28,7 @@ type SpaceStatus struct {
 	Retry     time.Time   // when what failed is tried again
 	Sent      int64       // bytes uploaded since the start
 	SkippedUp int64       // bytes that the server had already
+	Listed    int64       // while it is listed: how many nodes there have been
 }
 
 // Status returns how syncing stands.
@@ -47,7 +48,7 @@ func (sp *space) status() SpaceStatus {
 	defer sp.mu.Unlock()
 	st := SpaceStatus{
 		NS: sp.journal.NS(), Role: sp.role, State: sp.state, Cursor: sp.journal.Cursor(), Confirmed: sp.confirmed,
-		Err: sp.err, Since: sp.since, Sent: sp.sent, SkippedUp: sp.dedup,
+		Err: sp.err, Since: sp.since, Sent: sp.sent, SkippedUp: sp.dedup, Listed: sp.listed,
 	}
 	if sp.uploading && st.State == Idle {
 		st.State = Uploading

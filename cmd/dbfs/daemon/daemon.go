@@ -72,6 +72,9 @@ type Settings struct {
 
 	Shield shield.Rules // which programs get nothing fetched
 
+	// Listing hears how many names a new device has got, while it gets them before the mount. nil: nobody wants to know.
+	Listing func(names int64)
+
 	Guard   Budget // what is held as too much at once; zero: the default
 	NoGuard bool   // nothing is
 
@@ -242,23 +245,42 @@ func (d *Daemon) run(ctx context.Context, ready func()) error {
 	return errors.Join(err, d.sync())
 }
 
-// awaitRoot gives the first listing of the user's tree some time, so that a new device shows
-// a full tree at once; afterwards it goes on in the background.
+// listingPatience is how long the first listing of the user's tree may stand still before it goes on in the background.
+const listingPatience = 20 * time.Second
+
+// awaitRoot waits for the first listing of the user's tree as long as it gets on, so that a new device shows
+// a full tree at once.
 func (d *Daemon) awaitRoot(ctx context.Context) error {
 	root := d.space(d.me.Root)
-	deadline := time.After(20 * time.Second)
-	for root.journal.Cursor() == (dbfs.Cursor{}) {
+	for listed, since := int64(0), time.Now(); root.journal.Cursor() == (dbfs.Cursor{}); {
 		moved := root.journal.Moved()
 		select {
 		case <-moved:
-		case <-deadline:
-			d.log.Warn("the tree has not been listed yet: names in it cannot be told until the server answers")
-			return nil
+		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		switch n := d.listed(d.me.Root); {
+		case n != listed:
+			if listed, since = n, time.Now(); d.set.Listing != nil {
+				d.set.Listing(n)
+			}
+		case time.Since(since) > listingPatience:
+			d.log.Warn("the tree has not been listed yet: names in it cannot be told until the server answers")
+			return nil
+		}
 	}
 	return nil
+}
+
+// listed returns how many nodes of a namespace have been listed for the first time.
+func (d *Daemon) listed(ns dbfs.NamespaceID) int64 {
+	for _, sp := range d.syncer.Status().Spaces {
+		if sp.NS == ns {
+			return sp.Listed
+		}
+	}
+	return 0
 }
 
 // answers makes sure that the mount answers a stat.
