@@ -16,7 +16,7 @@ var _ control.Past = (*Daemon)(nil)
 
 // Versions is control.Past's, as is RestoreVersion.
 func (d *Daemon) Versions(ctx context.Context, path string) (*control.Versions, error) {
-	sp, n, err := d.findFile(path)
+	sp, n, err := d.findPast(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -30,6 +30,22 @@ func (d *Daemon) Versions(ctx context.Context, path string) (*control.Versions, 
 		list.Versions = append(list.Versions, fileVersion(&all[i], &n, names))
 	}
 	return list, nil
+}
+
+// findPast is findFile, also of a file that was deleted.
+func (d *Daemon) findPast(ctx context.Context, path string) (*space, dbfs.Node, error) {
+	sp, n, notHere := d.findFile(path)
+	if !errors.Is(notHere, dbfs.ErrNotExist) {
+		return sp, n, notHere
+	}
+	in, _, gone, err := d.findDeleted(ctx, &control.UntrashRequest{Path: path})
+	switch {
+	case err != nil:
+		return nil, n, err
+	case gone == nil || gone.Node.Kind != dbfs.KindFile:
+		return nil, n, notHere
+	}
+	return in, gone.Node, nil
 }
 
 func (d *Daemon) findFile(path string) (*space, dbfs.Node, error) {
@@ -64,7 +80,7 @@ func (d *Daemon) revisions(ctx context.Context, sp *space, n *dbfs.Node) (all []
 }
 
 func fileVersion(r *dbfs.Revision, n *dbfs.Node, names map[dbfs.DeviceID]string) control.FileVersion {
-	v := control.FileVersion{Version: r.Rev, Size: r.Content.Size, ModTime: time.Unix(0, r.MTime), Present: n.Revs.Content == r.Rev}
+	v := control.FileVersion{Version: r.Rev, Size: r.Content.Size, ModTime: time.Unix(0, r.MTime), Present: n.Revs.Content == r.Rev && !n.Deleted}
 	for _, t := range []struct {
 		to   *time.Time
 		nano int64
@@ -82,9 +98,12 @@ func fileVersion(r *dbfs.Revision, n *dbfs.Node, names map[dbfs.DeviceID]string)
 }
 
 func (d *Daemon) RestoreVersion(ctx context.Context, req control.RestoreRequest) (*control.RestoreResult, error) {
-	sp, n, err := d.findFile(req.Path)
+	sp, n, err := d.findPast(ctx, req.Path)
 	if err != nil {
 		return nil, err
+	}
+	if n.Deleted && req.To == "" {
+		req.To = req.Path
 	}
 	all, err := d.revisions(ctx, sp, &n)
 	if err != nil {

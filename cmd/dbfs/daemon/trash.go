@@ -101,16 +101,28 @@ func (d *Daemon) trashItem(sp *space, b *bin, n *dbfs.DeletedNode, at string) co
 }
 
 func (d *Daemon) Untrash(ctx context.Context, req control.UntrashRequest) (*control.UntrashResult, error) {
+	sp, b, n, err := d.findDeleted(ctx, &req)
+	switch {
+	case err != nil:
+		return nil, err
+	case n == nil:
+		return nil, control.WithHint(fmt.Errorf("%w: nothing was deleted at %s, or it is not known any more", dbfs.ErrNotExist, req.Path), "dbfs trash ls")
+	}
+	return d.bringBack(ctx, sp, b, n, &req)
+}
+
+// findDeleted returns what was deleted at a path; nil: nothing.
+func (d *Daemon) findDeleted(ctx context.Context, req *control.UntrashRequest) (*space, *bin, *dbfs.DeletedNode, error) {
 	for _, sp := range d.all() {
 		b, err := d.bin(ctx, sp)
 		if err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
-		if n := d.chosen(sp, b, &req); n != nil {
-			return d.bringBack(ctx, sp, b, n, &req)
+		if n := d.chosen(sp, b, req); n != nil {
+			return sp, b, n, nil
 		}
 	}
-	return nil, control.WithHint(fmt.Errorf("%w: nothing was deleted at %s, or it is not known any more", dbfs.ErrNotExist, req.Path), "dbfs trash ls")
+	return nil, nil, nil, nil
 }
 
 // chosen returns what is asked for: of several the last.

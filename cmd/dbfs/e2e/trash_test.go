@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -88,6 +89,17 @@ func TestTrash(t *testing.T) {
 	two.shows("plan.1", "the first")
 	two.shows("plan.2", "the second")
 	two.shows("plan", "the third")
+
+	var past control.Versions
+	m.must(json.Unmarshal([]byte(m.run("versions", "--profile", "two", "--json", two.at("work/project/data"))), &past))
+	if len(past.Versions) != 1 || past.Versions[0].Present {
+		t.Fatalf("the versions of a deleted file: %+v", past)
+	}
+	m.run("restore", two.at("work/project/data"), "--version", fmt.Sprint(uint64(past.Versions[0].Version)), "--to", two.at("data"))
+	if b, err := os.ReadFile(two.at("data")); err != nil || !bytes.Equal(b, large) {
+		t.Errorf("a version of a deleted file: %d bytes, %v", len(b), err)
+	}
+	m.must(os.Remove(two.at("data")))
 
 	sent := two.status().Cache.Fetched
 	m.run("restore", two.at("work/project"))
