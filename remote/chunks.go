@@ -58,7 +58,7 @@ func NewChunks(client *Client, far http.RoundTripper) *Chunks {
 		far = t
 	}
 	c := &Chunks{client: client, nonces: recent.New[nonceKey, string](MaxCheck)}
-	c.transfers = transfers{base: client.base, near: client.http.Transport, far: far, idle: idleTransfer}
+	c.transfers = transfers{base: client.base, near: client.http.Transport, far: far, idle: idleTransfer, rest: rest{what: "the object store"}}
 	c.grants = gather[NewObject, Upload]{most: MaxBlobs, lanes: 2, call: c.grant}
 	c.registers = gather[string, Registered]{most: MaxBlobs, lanes: 2, call: c.register}
 	c.locates = gather[dbfs.ChunkRef, Located]{most: MaxBlobs, lanes: 2, call: c.locate}

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/dbfs/dbfs"
@@ -30,9 +29,7 @@ type Client struct {
 	raw   string
 	token string
 	http  *http.Client
-
-	mu        sync.Mutex // guards what follows
-	notBefore time.Time  // the server wants to be left alone until then
+	rest  rest
 }
 
 // NewClient returns a client of the server at a base URL. The token is a device's, from
@@ -41,7 +38,7 @@ func NewClient(baseURL string, token string, rt http.RoundTripper) *Client {
 	if rt == nil {
 		rt = newTransport()
 	}
-	c := &Client{raw: baseURL, token: token, http: &http.Client{
+	c := &Client{raw: baseURL, token: token, rest: rest{what: "the server"}, http: &http.Client{
 		Transport: rt,
 		// A redirect would carry the token to somebody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -84,7 +81,7 @@ func (c *Client) callWithin(ctx context.Context, limit time.Duration, method, pa
 }
 
 func (c *Client) exchange(ctx context.Context, limit time.Duration, method, path string, in, out any) error {
-	if err := c.mayTry(); err != nil {
+	if err := c.rest.over(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -161,8 +158,8 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 	}
 	err := decodeError(resp.StatusCode, reply, retryAfter(resp.Header))
 	var busy *BusyError
-	if errors.As(err, &busy) && busy.After > 0 {
-		c.leaveAlone(busy.After)
+	if errors.As(err, &busy) {
+		c.rest.ask(busy.After)
 	}
 	return err
 }
@@ -180,21 +177,4 @@ func retryAfter(h http.Header) time.Duration {
 		d = time.Until(at)
 	}
 	return min(max(d, 0), maxRetryAfter)
-}
-
-func (c *Client) leaveAlone(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if at := time.Now().Add(d); at.After(c.notBefore) {
-		c.notBefore = at
-	}
-}
-
-func (c *Client) mayTry() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if left := time.Until(c.notBefore); left > 0 {
-		return &BusyError{After: left, Message: "the server asked to be left alone for now"}
-	}
-	return nil
 }

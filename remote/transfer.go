@@ -29,6 +29,7 @@ type transfers struct {
 	far  http.RoundTripper // to object stores elsewhere
 	idle time.Duration     // without a byte moving, until a transfer is given up
 	pace Pace              // nil: as fast as they go
+	rest rest              // that an object store has asked for
 }
 
 // A Pace lets transfers wait, so that they take no more than they may of a line. Each call is about
@@ -76,7 +77,7 @@ func (t *transfers) put(ctx context.Context, addr string, header http.Header, fr
 	case http.StatusOK, http.StatusCreated, http.StatusNoContent, http.StatusPreconditionFailed:
 		return nil
 	}
-	return refused(req, resp)
+	return t.refused(req, resp)
 }
 
 // get fills buf with a frame of exactly that length. Errors: errExpired, errGone,
@@ -95,7 +96,7 @@ func (t *transfers) get(ctx context.Context, addr string, header http.Header, bu
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return refused(req, resp)
+		return t.refused(req, resp)
 	}
 	if resp.ContentLength >= 0 && resp.ContentLength != int64(len(buf)) {
 		return fmt.Errorf("%w: an object of %d bytes, want %d", dbfs.ErrCorrupt, resp.ContentLength, len(buf))
@@ -126,6 +127,9 @@ func (t *transfers) get(ctx context.Context, addr string, header http.Header, bu
 // request makes a request for a signed address, which is as good as a key: it carries no
 // token, follows no redirect, and stays out of error messages but for its host.
 func (t *transfers) request(ctx context.Context, method, addr string, header http.Header) (*http.Request, http.RoundTripper, error) {
+	if err := t.rest.over(); err != nil {
+		return nil, nil, err
+	}
 	u, err := url.Parse(addr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: the server gave an address that is none", dbfs.ErrCorrupt)
@@ -150,8 +154,9 @@ func (t *transfers) request(ctx context.Context, method, addr string, header htt
 	return req, rt, nil
 }
 
-// refused is the error for an answer that is not the wanted one.
-func refused(req *http.Request, resp *http.Response) error {
+// refused is the error for an answer that is not the wanted one. A store that says for how long it wants to be left
+// alone is.
+func (t *transfers) refused(req *http.Request, resp *http.Response) error {
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 	text := fmt.Sprintf("object store %s answered %s: %s", req.URL.Host, resp.Status, bytes.TrimSpace(said))
 	switch resp.StatusCode {
@@ -160,6 +165,7 @@ func refused(req *http.Request, resp *http.Response) error {
 	case http.StatusNotFound:
 		return fmt.Errorf("%w: %s", errGone, text)
 	}
+	t.rest.ask(retryAfter(resp.Header))
 	return fmt.Errorf("%w: %s", dbfs.ErrOffline, text)
 }
 

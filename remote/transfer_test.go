@@ -61,6 +61,33 @@ func TestTransferAnswers(t *testing.T) {
 	}
 }
 
+// A store that says for how long it wants to be left alone is, by everybody; then it is asked again.
+func TestTransfersObeyRetryAfter(t *testing.T) {
+	asked := 0
+	tr, addr := objectStore(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked == 1 {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(503)
+		}
+	})
+	for i := range 3 {
+		if err := tr.put(t.Context(), addr, nil, []byte("frame")); !errors.Is(err, dbfs.ErrOffline) {
+			t.Errorf("put %d: %v", i, err)
+		}
+		var busy *BusyError
+		if err := tr.get(t.Context(), addr, nil, nil); !errors.As(err, &busy) || busy.After <= 0 || busy.After > time.Second {
+			t.Errorf("get %d: %v", i, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("it was asked %d times", asked)
+	}
+	time.Sleep(1100 * time.Millisecond)
+	if err := tr.put(t.Context(), addr, nil, []byte("frame")); err != nil || asked != 2 {
+		t.Errorf("after the rest: %v, asked %d times", err, asked)
+	}
+}
+
 func TestTransferLengths(t *testing.T) {
 	for _, test := range []struct {
 		name    string
