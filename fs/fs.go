@@ -51,6 +51,9 @@ type Config struct {
 	// queue. nil: nobody wants to know.
 	Shared func(dbfs.NamespaceID, dbfs.NodeID)
 
+	// Synced hears of every fsync. nil: nobody wants to know.
+	Synced func()
+
 	// Asker returns on whose behalf bytes of a file are read or, if it writes, brought so that others can be written beside them; tid is the
 	// thread that asks, 0 if it cannot be seen from here. nil: nobody wants to know.
 	Asker func(tid int, f cache.File, writes bool) cache.Asker

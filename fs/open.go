@@ -235,6 +235,9 @@ func (fs *FS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if h == nil || h.file == nil {
 		return fuse.EBADF
 	}
+	if fs.cfg.Synced != nil {
+		fs.cfg.Synced()
+	}
 	return fs.status(h.file.sync(context.Background()))
 }
 

@@ -100,9 +100,19 @@ func (r *request) Value(key any) any {
 }
 
 // isWaiting reports whether a thread is known to wait for an answer from FUSE. Where the mount has been taken away by force, none does.
+// One that has just been interrupted is between two waits for a moment.
 func isWaiting(tid int) bool {
-	where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", tid))
-	return err == nil && strings.HasPrefix(string(where), "request_wait_answer")
+	for range 3 {
+		where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", tid))
+		switch {
+		case err != nil:
+			return false
+		case strings.HasPrefix(string(where), "request_wait_answer"):
+			return true
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return false
 }
 
 // ending are the signals for which a wait is given up: a bit for each, the first for number 1. What ends a process without

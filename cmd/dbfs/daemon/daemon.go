@@ -169,7 +169,7 @@ func (d *Daemon) build() (err error) {
 		AllowOther: d.set.AllowOther, ReadOnly: d.set.ReadOnly, Preserve: d.set.Preserve, ACL: d.set.ACL,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: d.set.Source, Disk: d.set.State,
 		Closed: d.wasRead, About: d.about, Begun: d.building.begun, Shared: d.building.shared,
-		NoPassthrough: d.set.NoPassthrough, Asker: d.shield.Thread,
+		NoPassthrough: d.set.NoPassthrough, Asker: d.shield.Thread, Synced: d.pace.synced,
 	})
 	d.syncer = syncer.New(syncer.Config{
 		Meta: d.link.meta, Notifier: d.link.notifier, Chunks: d.link.chunks, Device: d.me.Device,

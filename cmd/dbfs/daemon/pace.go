@@ -7,8 +7,8 @@ import (
 	"github.com/dbfs/dbfs/journal"
 )
 
-// A pace tells whether changes come in a crowd: an archive is unpacked, a tree is removed. Syncer and
-// index then leave most of the machine to who makes them.
+// A pace tells whether changes come in a crowd: an archive is unpacked, a tree is removed, a database commits again
+// and again, which waits for each fsync. Syncer and index then leave most of the machine to who makes them.
 type pace struct {
 	mu     sync.Mutex // guards what follows
 	window int64      // the number of the one that is counted now
@@ -29,6 +29,13 @@ func (p *pace) changed(changes []journal.Change, now time.Time) {
 			n++
 		}
 	}
+	p.add(n, now)
+}
+
+// synced counts an fsync, as a change.
+func (p *pace) synced() { p.add(1, time.Now()) }
+
+func (p *pace) add(n int, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.turn(now)
