@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,7 +28,7 @@ func TestTrouble(t *testing.T) {
 		fails string  // one kind that does
 	}{
 		{"full disk", nil, (*trouble).fillDisk, []error{unix.ENOSPC}, "save"},
-		{"full budget", []string{"--unsent-size", "160MiB"}, (*trouble).fillBudget, []error{unix.ENOSPC}, ""},
+		{"full budget", []string{"--unsent-size", "96MiB"}, (*trouble).fillBudget, []error{unix.ENOSPC}, ""},
 		{"no server", nil, (*trouble).noServer, []error{unix.EIO}, "read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -224,10 +225,11 @@ func (w *trouble) fillBudget() (end func()) {
 	must0(w.t, w.one.control.Pause(within(w.t, patience), time.Hour))
 	ballast := w.one.at("ballast")
 	must0(w.t, os.Mkdir(ballast, 0o755))
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	full := 0
+	full, stop, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
+		isFull := false
+		b := noise(99, 4<<20)
 		for i := uint64(0); ; time.Sleep(5 * time.Millisecond) {
 			select {
 			case <-stop:
@@ -240,20 +242,26 @@ func (w *trouble) fillBudget() (end func()) {
 				return
 			}
 			if st.Cache.UnsentBudget-st.Cache.Unsent < 6<<20 {
-				full++
+				if !isFull {
+					isFull = true
+					close(full)
+				}
 				continue
 			}
 			i++
-			if err := os.WriteFile(number(ballast, i), noise(1000+i, 4<<20), 0o644); err != nil {
+			binary.BigEndian.PutUint64(b, i)
+			if err := os.WriteFile(number(ballast, i), b, 0o644); err != nil {
 				w.t.Error(err)
 			}
 		}
 	}()
+	select {
+	case <-full:
+	case <-time.After(patience):
+		w.t.Error("the budget does not get full")
+	}
 	return func() {
 		close(stop)
-		if full == 0 {
-			w.t.Error("the budget was never full")
-		}
 		must0(w.t, w.one.control.Resume(within(w.t, patience)))
 		<-stopped
 	}
