@@ -102,6 +102,9 @@ func (d *Daemon) RestoreVersion(ctx context.Context, req control.RestoreRequest)
 	if err != nil {
 		return nil, err
 	}
+	if err := d.mayWrite(sp); err != nil {
+		return nil, err
+	}
 	if n.Deleted && req.To == "" {
 		req.To = req.Path
 	}

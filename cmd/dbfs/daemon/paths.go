@@ -54,6 +54,16 @@ func (d *Daemon) drivePath(sp *space, id dbfs.NodeID) (string, bool) {
 	return d.top(sp) + p, ok
 }
 
+// canonical writes a drive path as drivePath does, but without a slash at its end: "team:/a" is "/team/a" where that namespace is
+// mounted there. "" is the whole drive.
+func (d *Daemon) canonical(p string) string {
+	sp, names, err := d.begin(p)
+	if err != nil {
+		return strings.TrimSuffix(p, "/")
+	}
+	return strings.TrimSuffix(d.top(sp)+strings.Join(names, "/"), "/")
+}
+
 // isBelow reports whether a path of the drive is that of a directory, "" being all of the drive, or below it.
 func isBelow(path, dir string) bool {
 	return dir == "" || strings.TrimSuffix(path, "/") == dir || strings.HasPrefix(path, dir+"/")

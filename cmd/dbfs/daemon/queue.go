@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dbfs/dbfs"
@@ -54,7 +53,7 @@ var errEnough = errors.New("enough")
 
 // queued goes through the edits of a namespace that are about something below a drive path, page by page.
 func (d *Daemon) queued(ctx context.Context, sp *space, below string, fn func(q *journal.Queued, path, from string) error) error {
-	below = strings.TrimSuffix(below, "/")
+	below = d.canonical(below)
 	top := d.top(sp)
 	for from := uint64(0); ; {
 		list, next, err := sp.journal.Queue(from, queuePage)

@@ -203,7 +203,7 @@ func (d *Daemon) ResolveConflict(ctx context.Context, req control.ResolveRequest
 	if err != nil {
 		return err
 	}
-	if err := c.unchanged(&req); err != nil {
+	if err := errors.Join(d.mayWrite(c.sp), c.unchanged(&req)); err != nil {
 		return err
 	}
 	switch req.How {

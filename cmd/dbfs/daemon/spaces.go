@@ -144,6 +144,16 @@ func (d *Daemon) named(sp *space) string {
 	return sp.ns.Name
 }
 
+// mayWrite returns ErrReadOnly where the account may only read: an edit would wait for ever.
+func (d *Daemon) mayWrite(sp *space) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if sp.ns.Role < dbfs.RoleWrite {
+		return fmt.Errorf("namespace %s: you may read here, not write: %w", sp.ns.Name, dbfs.ErrReadOnly)
+	}
+	return nil
+}
+
 // needs reports whether a pending edit of any namespace, left ones too, names a chunk.
 func (d *Daemon) needs(id dbfs.ChunkID) bool {
 	for _, sp := range d.kept() {

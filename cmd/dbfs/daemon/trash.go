@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dbfs/dbfs"
@@ -21,7 +20,7 @@ var _ control.Trash = (*Daemon)(nil)
 func (d *Daemon) Trash(ctx context.Context, req control.TrashRequest, emit func(*control.TrashItem) error) (*control.TrashSummary, error) {
 	sum := &control.TrashSummary{}
 	var items []control.TrashItem
-	below := strings.TrimSuffix(req.Path, "/")
+	below := d.canonical(req.Path)
 	for _, sp := range d.all() {
 		sum.Pending += sp.journal.Backlog().Edits
 		b, err := d.bin(ctx, sp)
@@ -128,11 +127,12 @@ func (d *Daemon) findDeleted(ctx context.Context, req *control.UntrashRequest) (
 // chosen returns what is asked for: of several the last.
 func (d *Daemon) chosen(sp *space, b *bin, req *control.UntrashRequest) *dbfs.DeletedNode {
 	var last *dbfs.DeletedNode
+	where := d.canonical(req.Path)
 	for _, n := range b.nodes {
 		if req.ID != (dbfs.NodeID{}) && n.Node.ID != req.ID || last != nil && lastFirst(last, n) < 0 {
 			continue
 		}
-		if at, ok := d.wasAt(sp, b, n); ok && at == path.Clean(req.Path) || req.ID != (dbfs.NodeID{}) {
+		if at, ok := d.wasAt(sp, b, n); ok && at == where || req.ID != (dbfs.NodeID{}) {
 			last = n
 		}
 	}
@@ -142,6 +142,9 @@ func (d *Daemon) chosen(sp *space, b *bin, req *control.UntrashRequest) *dbfs.De
 // bringBack makes a node and what went with it anew. New nodes have no history; the old ones keep theirs. But nothing that
 // the journal or another device does meanwhile can be in the way, and it can be done offline from there on.
 func (d *Daemon) bringBack(ctx context.Context, sp *space, b *bin, n *dbfs.DeletedNode, req *control.UntrashRequest) (*control.UntrashResult, error) {
+	if err := d.mayWrite(sp); err != nil {
+		return nil, err
+	}
 	all, left := b.went(n)
 	if !isKept(n) {
 		return nil, fmt.Errorf("%w: what %s held is not kept any more", dbfs.ErrNotExist, req.Path)

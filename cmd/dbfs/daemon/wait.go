@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/dbfs/dbfs"
@@ -59,10 +58,7 @@ type waiter struct {
 }
 
 func newWaiter(d *Daemon, path string) *waiter {
-	w := &waiter{d: d, until: make(map[dbfs.NamespaceID]uint64)}
-	if path = strings.TrimSuffix(path, "/"); path != "" {
-		w.below = path
-	}
+	w := &waiter{d: d, below: d.canonical(path), until: make(map[dbfs.NamespaceID]uint64)}
 	for _, sp := range d.all() {
 		w.until[sp.journal.NS()] = sp.journal.NextOp()
 	}

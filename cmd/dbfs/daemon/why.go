@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"strings"
 
 	"github.com/dbfs/dbfs/cache"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
@@ -25,11 +24,12 @@ func (d *Daemon) Why(ctx context.Context, req control.WhyRequest) (*control.WhyR
 	if _, _, err := d.find(req.Path); err != nil {
 		return nil, err
 	}
+	below := d.canonical(req.Path)
 	for _, c := range d.shield.Causes() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		path, ok := d.fileBelow(c.File, req.Path)
+		path, ok := d.fileBelow(c.File, below)
 		if !ok {
 			continue
 		}
@@ -52,7 +52,7 @@ func (d *Daemon) fileBelow(f cache.File, below string) (string, bool) {
 		return "", false
 	}
 	path, ok := d.drivePath(sp, f.Node)
-	return path, ok && isBelow(path, strings.TrimSuffix(below, "/"))
+	return path, ok && isBelow(path, below)
 }
 
 // behalfOf returns a context that reads a file on behalf of a part of dbfs, or of a command.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 )
 
@@ -68,5 +69,30 @@ func TestQueue(t *testing.T) {
 		t.Errorf("at the end the queue is %+v", q)
 	}
 	two.end()
+	one.end()
+}
+
+// A path from the top of a namespace means what the path through its mount does: for the queue, and for who waits.
+func TestPathsOfNamespaces(t *testing.T) {
+	m := newMachine(t)
+	srv := m.serve()
+	ctx := within(t, patience)
+	host := srv.session()
+	ns, err := host.CreateNamespace(ctx, "team", dbfs.NamesExact)
+	m.must(err)
+	_, err = host.Mount(ctx, ns.ID, "/group")
+	m.must(err)
+	one := m.login("one", srv.url, srv.token)
+	one.start()
+	m.run("pause", "--profile", "one")
+	m.must(os.WriteFile(one.at("group/plan"), []byte("a plan"), 0o644))
+	for _, path := range []string{"team:/", "team:/plan", one.at("group"), one.at("group/plan")} {
+		if out := m.run("queue", "ls", "--profile", "one", path); !strings.Contains(out, "plan") {
+			t.Errorf("the queue of %s: %q", path, out)
+		}
+		m.exits(8, "wait", "--profile", "one", "--timeout", "50ms", path)
+	}
+	m.run("resume", "--profile", "one")
+	m.run("wait", "--profile", "one", "--timeout", patience.String(), "team:/plan")
 	one.end()
 }

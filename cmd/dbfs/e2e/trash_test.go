@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dbfs/dbfs"
 	"github.com/dbfs/dbfs/cmd/dbfs/control"
 )
 
@@ -129,6 +130,40 @@ func TestTrash(t *testing.T) {
 		t.Errorf("without a server: %s", out)
 	}
 	srv.again()
+	one.end()
+	two.end()
+}
+
+// Who may only read a namespace brings nothing back there: the edit would wait for ever.
+func TestTrashOfAReader(t *testing.T) {
+	m := newMachine(t)
+	srv := m.serve()
+	ctx := within(t, patience)
+	host := srv.session()
+	bob, err := host.AddUser(ctx, "bob", false)
+	m.must(err)
+	ns, err := host.CreateNamespace(ctx, "team", dbfs.NamesExact)
+	m.must(err)
+	m.must(host.SetMember(ctx, ns.ID, "bob", dbfs.RoleRead))
+	_, err = host.Mount(ctx, ns.ID, "/team")
+	m.must(err)
+	one, two := m.login("one", srv.url, srv.token), m.login("two", srv.url, bob.Token)
+	one.start()
+	m.must(os.WriteFile(one.at("team/plan"), []byte("the first"), 0o644), os.WriteFile(one.at("team/plan"), []byte("the second"), 0o644))
+	one.sent()
+	m.must(os.Remove(one.at("team/plan")))
+	one.sent()
+	two.start()
+	if out := m.run("trash", "ls", "--profile", "two"); !strings.Contains(out, "plan") {
+		t.Errorf("the trash of a reader: %q", out)
+	}
+	for _, word := range []string{"restore", "trash restore"} {
+		if out := m.exits(7, append(strings.Fields(word), "team:/plan", "--profile", "two")...); !strings.Contains(out, "read") {
+			t.Errorf("%s: %s", word, out)
+		}
+	}
+	m.run("trash", "restore", "team:/plan", "--profile", "one")
+	one.shows("team/plan", "the second")
 	one.end()
 	two.end()
 }
