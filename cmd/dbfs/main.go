@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,7 +148,38 @@ func usageError(cmd *cobra.Command, err error) error {
 	if control.ErrorOf(err).Hint != "" {
 		return err
 	}
-	return control.WithHint(control.Errorf(control.ErrUsage, "%v", err), cmd.CommandPath()+" --help")
+	return control.WithHint(control.Errorf(control.ErrUsage, "%s", plainGroups(err.Error())), cmd.CommandPath()+" --help")
+}
+
+// What package cobra says of flags that go together, or do not.
+var (
+	excludeEachOther = regexp.MustCompile(`^if any flags in the group \[.*\] are set none of the others can be; \[(.*)\] were all set$`)
+	oneIsRequired    = regexp.MustCompile(`^at least one of the flags in the group \[(.*)\] is required$`)
+	goTogether       = regexp.MustCompile(`^if any flags in the group \[.*\] are set they must all be set; missing \[(.*)\]$`)
+)
+
+// plainGroups says that in plain words.
+func plainGroups(text string) string {
+	flags := func(list, last string) string {
+		names := strings.Fields(list)
+		for i := range names {
+			names[i] = "--" + names[i]
+		}
+		if n := len(names); n > 1 {
+			names = append(names[:n-2:n-2], names[n-2]+last+names[n-1])
+		}
+		return strings.Join(names, ", ")
+	}
+	if m := excludeEachOther.FindStringSubmatch(text); m != nil {
+		return flags(m[1], " and ") + " do not go together"
+	}
+	if m := oneIsRequired.FindStringSubmatch(text); m != nil {
+		return "say one of " + flags(m[1], " and ")
+	}
+	if m := goTogether.FindStringSubmatch(text); m != nil {
+		return flags(m[1], " and ") + " is missing"
+	}
+	return text
 }
 
 // plainValue says without package strconv's words that a flag's value is none.
