@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,4 +167,50 @@ func TestTrashOfAReader(t *testing.T) {
 	one.shows("team/plan", "the second")
 	one.end()
 	two.end()
+}
+
+// After a month the contents of what was deleted are gone, and after three the names. Until then the trash says so, and directories still
+// come back.
+func TestTrashForgets(t *testing.T) {
+	m := newFaultyMachine(t) // whose server's clock can be put forward
+	w := &ruin{t: t, m: m, srv: m.serve()}
+	w.one = m.login("one", w.srv.url, w.srv.token)
+	w.one.start()
+	m.must(os.MkdirAll(w.one.at("dir/empty"), 0o755), os.WriteFile(w.one.at("dir/file"), noise(1, 70_000), 0o644))
+	w.one.sent()
+	m.must(os.RemoveAll(w.one.at("dir")))
+	w.one.sent()
+	kept := func() (all string) {
+		t.Helper()
+		var reply struct {
+			Deleted []control.TrashItem `json:"deleted"`
+		}
+		m.must(json.Unmarshal([]byte(m.run("trash", "ls", w.one.at("dir"), "--profile", "one", "--json")), &reply))
+		slices.SortFunc(reply.Deleted, func(x, y control.TrashItem) int { return strings.Compare(x.Path, y.Path) })
+		for _, item := range reply.Deleted {
+			all += fmt.Sprint(item.Path, " ", item.Kept, ", ")
+		}
+		return all
+	}
+	if got := kept(); got != "/dir true, /dir/empty true, /dir/file true, " {
+		t.Errorf("at first: %s", got)
+	}
+	w.pass(40 * 24 * time.Hour)
+	w.await(w.collecting())
+	if got := kept(); got != "/dir true, /dir/empty true, /dir/file false, " {
+		t.Errorf("after 40 days: %s", got)
+	}
+	if out := m.exits(4, "trash", "restore", w.one.at("dir/file")); !strings.Contains(out, "not kept any more") {
+		t.Errorf("after 40 days: %s", out)
+	}
+	if out := m.run("restore", w.one.at("dir"), "--json"); !strings.Contains(out, `"dirs":2`) || !strings.Contains(out, `"lost":1`) {
+		t.Errorf("after 40 days: %s", out)
+	}
+	w.pass(100 * 24 * time.Hour)
+	w.await(w.collecting())
+	if got := kept(); got != "" {
+		t.Errorf("after 100 days: %s", got)
+	}
+	w.one.sent()
+	w.one.end()
 }
