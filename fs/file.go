@@ -34,6 +34,7 @@ type file struct {
 	handles  int
 	writers  int
 	alike    bool          // the kernel has no other bytes than these
+	told     version       // 0, or what the kernel has been told that it is, by who opened it
 	closed   bool          // after the last handle: whoever opens it again makes a new file
 	held     bool          // the journal holds back edits of id until the last writer has closed
 	base     dbfs.Content  // what was opened or, since, recorded last
@@ -477,6 +478,20 @@ func (f *file) pagesAre() bool {
 	f.fs.pages.set(f.ino, v)
 	f.alike = true
 	return was
+}
+
+// wasTold notes that the kernel has let go of what it knew of the file, and asks for that version.
+func (f *file) wasTold() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = versionOf(f.base)
+}
+
+// isTold reports whether the kernel has been told of a version by who opened the file.
+func (f *file) isTold(c dbfs.Content) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.told == versionOf(c)
 }
 
 // notePages notes of which version the kernel has bytes: of what it wrote, unless some are

@@ -311,7 +311,11 @@ func (t *teller) renew(ino uint64, id dbfs.NodeID) (renamed bool) {
 	case now.Ino != ino:
 		return true
 	case f == nil || f.is(id) && f.isCurrent():
-		t.fs.server.InodeNotify(ino, -1, 0)
+		// Who opened it may have told the kernel, which then has asked for the size. To be told once more while it asks makes
+		// it throw the answer away, and go on with the size of before: readers of a file that has become shorter saw zeros.
+		if f == nil || !f.isTold(now.Content) {
+			t.fs.server.InodeNotify(ino, -1, 0)
+		}
 		return false
 	}
 	if _, err := t.sp.journal.NewInode(id); err != nil {

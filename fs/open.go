@@ -37,6 +37,7 @@ func (fs *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) f
 		changed := fs.changes.changed(ino) // then the kernel may not even know its size
 		if !f.pagesAre() || changed {
 			fs.server.InodeNotify(ino, 0, 0)
+			f.wasTold()
 		}
 		if !writer {
 			fs.lend(f)
