@@ -26,7 +26,10 @@ func (fs *FS) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (u
 	}
 	ctx := writing(cancel, &in.InHeader, to.file)
 	defer ctx.end()
-	c := copying{from: from.file, to: to.file, ctx: ctx}
+	reads := reading(cancel, &in.InHeader, from.file)
+	reads.writes = true // a copy is somebody's wish
+	defer reads.end()
+	c := copying{from: from.file, to: to.file, ctx: ctx, reads: reads}
 	n, err := c.run(int64(in.OffIn), int64(in.OffOut), int64(min(in.Len, copyRun)))
 	if n == 0 && err != nil {
 		return 0, fs.status(err)
@@ -38,6 +41,7 @@ func (fs *FS) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (u
 type copying struct {
 	from, to *file
 	ctx      context.Context
+	reads    context.Context // of the source
 	buf      []byte
 }
 
@@ -80,7 +84,7 @@ func (c *copying) step(src, dst, n int64) (int64, error) {
 	if c.buf == nil {
 		c.buf = make([]byte, dbfs.ChunkSize)
 	}
-	got, err := c.from.readAt(c.ctx, c.buf[:n], src)
+	got, err := c.from.readAt(c.reads, c.buf[:n], src)
 	if err != nil || got == 0 {
 		return 0, err
 	}

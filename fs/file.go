@@ -94,6 +94,9 @@ func (f *file) nodeLocked() (dbfs.Node, error) {
 			return n, stale(err)
 		}
 	}
+	if f.handles == 0 && f.draft == nil && f.own == nil && n.Ino == f.ino {
+		return n, nil // nobody has it open: base is of some time before
+	}
 	n.Ino = f.ino
 	n.Content = f.base // what the name shows may be newer by now
 	if f.draft != nil {

@@ -25,6 +25,7 @@ type request struct {
 	context.Context
 	cancel <-chan struct{} // closed at INTERRUPT, and when the mount is gone
 	file   *file
+	of     cache.File // what the file was when this began: Value is called where its lock must not be taken
 	tid    int
 	writes bool
 
@@ -35,7 +36,9 @@ type request struct {
 
 // reading is the context of a request to read a file. It has to be ended.
 func reading(cancel <-chan struct{}, in *fuse.InHeader, f *file) *request {
-	return &request{Context: context.Background(), cancel: cancel, file: f, tid: int(in.Pid)}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return &request{Context: context.Background(), cancel: cancel, file: f, of: f.nodeFile(), tid: int(in.Pid)}
 }
 
 // writing is the context of a request to change a file. It has to be ended.
@@ -94,9 +97,7 @@ func (r *request) Value(key any) any {
 	if _, ok := key.(cache.AskerKey); !ok || asker == nil {
 		return nil
 	}
-	r.file.mu.RLock()
-	defer r.file.mu.RUnlock()
-	return asker(r.tid, r.file.nodeFile(), r.writes)
+	return asker(r.tid, r.of, r.writes)
 }
 
 // isWaiting reports whether a thread is known to wait for an answer from FUSE. Where the mount has been taken away by force, none does.
@@ -117,7 +118,8 @@ func isWaiting(tid int) bool {
 
 // ending are the signals for which a wait is given up: a bit for each, the first for number 1. What ends a process without
 // being handled is SIGKILL by the time that the thread sees it.
-const ending = 1<<(unix.SIGKILL-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGTERM-1) | 1<<(unix.SIGHUP-1) | 1<<(unix.SIGQUIT-1)
+const ending = 1<<(unix.SIGKILL-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGTERM-1) | 1<<(unix.SIGHUP-1) | 1<<(unix.SIGQUIT-1) |
+	1<<(unix.SIGABRT-1) | 1<<(unix.SIGXCPU-1)
 
 // isToEnd reports whether one of those signals waits for a thread, which it does not block.
 func isToEnd(tid int) bool {
