@@ -45,7 +45,11 @@ func ProgramOf(tid int) Program {
 		}
 	}
 	if exe, err := os.Readlink(proc + "exe"); err == nil {
-		p.Name = filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+		if base := filepath.Base(strings.TrimSuffix(exe, " (deleted)")); !isInterpreter(base) {
+			p.Name = base
+		} else if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.PID)); err == nil { // the name of the script
+			p.Name = strings.TrimSpace(string(comm))
+		}
 	}
 	args, _ := os.ReadFile(proc + "cmdline")
 	p.Command = string(bytes.ReplaceAll(bytes.TrimRight(args, "\x00"), []byte{0}, []byte{' '}))
@@ -57,6 +61,16 @@ func ProgramOf(tid int) Program {
 	p.scheduling(string(stat))
 	p.Idle = p.Idle || idleIO(tid)
 	return p
+}
+
+// isInterpreter reports whether a program is known by the name that it was started by.
+func isInterpreter(name string) bool {
+	for _, i := range []string{"python", "perl", "ruby", "node", "bash", "dash", "sh", "zsh", "busybox", "coreutils", "java"} {
+		if strings.TrimRight(name, "0123456789.") == i {
+			return true
+		}
+	}
+	return false
 }
 
 // scheduling reads what /proc/PID/stat says of terminal, nice value and policy, which are its fields 7, 19 and 41. The second,

@@ -29,7 +29,7 @@ var crawlers = []string{
 // copiers read many files since somebody wants them to, also when they run by night and give way to others.
 var copiers = []string{
 	"rsync", "rclone", "restic", "borg*", "kopia", "duplicity", "duplicati*", "bup", "bacula*", "tar", "bsdtar", "cp", "mv",
-	"git", "unison", "sftp-server", "scp", "zip", "7z*", "dbfs",
+	"git", "unison*", "rdiff-backup*", "dirvish*", "rsnapshot", "sftp-server", "scp", "zip", "7z*", "dbfs",
 }
 
 // ParseRules reads rules: words between commas. "auto" are those that dbfs has, NAME refuses a program, -NAME lets it have
