@@ -261,7 +261,7 @@ func (d *Daemon) awaitRoot(ctx context.Context) error {
 			return ctx.Err()
 		}
 		switch n := d.listed(d.me.Root); {
-		case n != listed:
+		case n > listed: // one that begins again has to get further
 			if listed, since = n, time.Now(); d.set.Listing != nil {
 				d.set.Listing(n)
 			}

@@ -36,7 +36,7 @@ func (d *Daemon) Trash(ctx context.Context, req control.TrashRequest, emit func(
 			if !ok || !isBelow(at, below) || dir != nil && at != below && path.Dir(at) != below {
 				continue // elsewhere, or part of a directory that went, too
 			}
-			items = append(items, d.trashItem(sp, b, n, at))
+			items = append(items, d.trashItem(b, n, at))
 		}
 	}
 	slices.SortFunc(items, func(x, y control.TrashItem) int {
@@ -80,7 +80,7 @@ func (d *Daemon) wasAt(sp *space, b *bin, n *dbfs.DeletedNode) (string, bool) {
 	return path.Join(at, n.Node.Name), ok
 }
 
-func (d *Daemon) trashItem(sp *space, b *bin, n *dbfs.DeletedNode, at string) control.TrashItem {
+func (d *Daemon) trashItem(b *bin, n *dbfs.DeletedNode, at string) control.TrashItem {
 	item := control.TrashItem{Path: at, ID: n.Node.ID, Kind: n.Node.Kind.String(), Deleted: time.Unix(0, n.Node.CTime), Kept: isKept(n)}
 	if n.Expires != 0 {
 		item.Expires = time.Unix(0, n.Expires)
@@ -92,10 +92,8 @@ func (d *Daemon) trashItem(sp *space, b *bin, n *dbfs.DeletedNode, at string) co
 			item.Size += c.Node.Content.Size
 		}
 	}
-	if dir, err := sp.journal.Node(n.Node.Parent); err == nil {
-		_, err = sp.journal.Child(dir.ID, n.Node.Name)
-		item.Taken = err == nil
-	}
+	_, _, err := d.find(at)
+	item.Taken = err == nil
 	return item
 }
 
@@ -139,10 +137,25 @@ func (d *Daemon) chosen(sp *space, b *bin, req *control.UntrashRequest) *dbfs.De
 	return last
 }
 
+// knowsOfDeletes returns ErrBusy if the server has not heard yet of what was deleted below a path: it would bring back what was there before.
+func (d *Daemon) knowsOfDeletes(ctx context.Context, sp *space, path string) error {
+	unknown := 0
+	err := d.queued(ctx, sp, path, func(q *journal.Queued, _, _ string) error {
+		if q.Op.Type == dbfs.OpDelete || q.Op.Type == dbfs.OpDeleteTree {
+			unknown++
+		}
+		return nil
+	})
+	if err == nil && unknown > 0 {
+		err = control.WithHint(fmt.Errorf("%w: the server has not heard yet that %s was deleted", dbfs.ErrBusy, path), "dbfs wait")
+	}
+	return err
+}
+
 // bringBack makes a node and what went with it anew. New nodes have no history; the old ones keep theirs. But nothing that
 // the journal or another device does meanwhile can be in the way, and it can be done offline from there on.
 func (d *Daemon) bringBack(ctx context.Context, sp *space, b *bin, n *dbfs.DeletedNode, req *control.UntrashRequest) (*control.UntrashResult, error) {
-	if err := d.mayWrite(sp); err != nil {
+	if err := errors.Join(d.mayWrite(sp), d.knowsOfDeletes(ctx, sp, req.Path)); err != nil {
 		return nil, err
 	}
 	all, left := b.went(n)

@@ -105,7 +105,12 @@ func TestTrash(t *testing.T) {
 
 	sent := two.status().Cache.Fetched
 	m.run("restore", two.at("work/project"))
+	two.sent()
+	m.run("pause", "--profile", "two")
 	m.must(os.Remove(two.at("work/project/src/main.go")), os.WriteFile(two.at("work/project/data"), []byte("another"), 0o644))
+	m.exits(6, "trash", "restore", two.at("work"), "--profile", "two") // the server does not know yet of what has just been removed
+	m.run("resume", "--profile", "two")
+	two.sent()
 	if out := m.run("trash", "restore", two.at("work"), "--json"); !strings.Contains(out, `"files":1`) || !strings.Contains(out, `"taken":3`) {
 		t.Errorf("what is there is filled: %s", out)
 	}
