@@ -180,8 +180,11 @@ func mapStep(dir string, v uint64) (err error) {
 	return errors.Join(err, unix.Munmap(m), f.Sync())
 }
 
-func patchLook(dir string, p past) error {
-	b, err := os.ReadFile(filepath.Join(dir, "file"))
+func patchLook(dir string, p past) error { return patchedLook(filepath.Join(dir, "file"), p) }
+
+// patchedLook looks at a file that is what patchMake makes but for the version in it; version 0: none is.
+func patchedLook(name string, p past) error {
+	b, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
@@ -328,26 +331,14 @@ func copyStep(dir string, v uint64) error {
 }
 
 func copyLook(dir string, p past) error {
-	if err := patchLook(dir, past{}); err != nil {
+	if err := patchLook(dir, past{}); err != nil { // the source
 		return err
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "copy"))
+	err := patchedLook(filepath.Join(dir, "copy"), p)
 	if p.safe == 0 && errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	want := noise(7, patchSize)
-	if len(b) != len(want) {
-		return wrong("the copy has %d bytes, want %d", len(b), len(want))
-	}
-	v := binary.BigEndian.Uint64(b[patchAt:])
-	copy(b[patchAt:], want[patchAt:patchAt+8])
-	if !bytes.Equal(b, want) {
-		return wrong("the copy is none")
-	}
-	return p.between(v)
+	return err
 }
 
 // oneNameLook looks at a directory that holds something called by its version: of two at a change.
@@ -406,56 +397,43 @@ func linkMake(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "file"), []byte("always the same"), 0o644)
 }
 
-func linkStep(dir string, v uint64) error {
+// instead makes a version, and removes the one before.
+func instead(dir string, make func() error) error {
 	was, err := present(dir)
 	if err != nil {
 		return err
 	}
-	if err := os.Link(filepath.Join(dir, "file"), number(dir, v)); err != nil {
+	if err := make(); err != nil || was == 0 {
 		return err
-	}
-	if was == 0 {
-		return nil
 	}
 	return os.Remove(number(dir, was))
 }
 
+func linkStep(dir string, v uint64) error {
+	return instead(dir, func() error { return os.Link(filepath.Join(dir, "file"), number(dir, v)) })
+}
+
 func dirStep(dir string, v uint64) error {
-	was, err := present(dir)
-	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(number(dir, v), 0o755); err != nil {
-		return err
-	}
-	if was == 0 {
-		return nil
-	}
-	return os.Remove(number(dir, was))
+	return instead(dir, func() error { return os.Mkdir(number(dir, v), 0o755) })
 }
 
 // tmpfile: a file that has no name until it is whole.
 func tmpfileStep(dir string, v uint64) error {
-	was, err := present(dir)
-	if err != nil {
-		return err
-	}
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
-	if err != nil {
-		return err
-	}
-	f := os.NewFile(uintptr(fd), "nameless")
-	defer f.Close()
-	if _, err := f.WriteString("always the same"); err != nil {
-		return err
-	}
-	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, number(dir, v), unix.AT_SYMLINK_FOLLOW); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil || was == 0 {
-		return err
-	}
-	return os.Remove(number(dir, was))
+	return instead(dir, func() error {
+		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), "nameless")
+		defer f.Close()
+		if _, err := f.WriteString("always the same"); err != nil {
+			return err
+		}
+		if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, number(dir, v), unix.AT_SYMLINK_FOLLOW); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
 }
 
 // exchange: two files, of which each version has them the other way round.
