@@ -26,8 +26,7 @@ func (fs *FS) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (u
 	}
 	ctx := writing(cancel, &in.InHeader, to.file)
 	defer ctx.end()
-	reads := reading(cancel, &in.InHeader, from.file)
-	reads.writes = true // a copy is somebody's wish
+	reads := writing(cancel, &in.InHeader, from.file) // not to be refused: a copy is somebody's wish
 	defer reads.end()
 	c := copying{from: from.file, to: to.file, ctx: ctx, reads: reads}
 	n, err := c.run(int64(in.OffIn), int64(in.OffOut), int64(min(in.Len, copyRun)))

@@ -114,6 +114,15 @@ func (b *book) list() []Cause {
 	return all
 }
 
+func (b *book) refused() (files int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.totals {
+		files += t.Refused
+	}
+	return files
+}
+
 // sums returns a copy of all totals, the largest first.
 func (b *book) sums() []Total {
 	b.mu.Lock()

@@ -33,6 +33,9 @@ func New(rules Rules, clock func() time.Time, log *slog.Logger) *Shield {
 // Totals returns what each program has caused, the largest first.
 func (s *Shield) Totals() []Total { return s.book.sums() }
 
+// Refused returns of how many files programs got nothing.
+func (s *Shield) Refused() int64 { return s.book.refused() }
+
 // Causes returns who had which file fetched, as far as that is remembered, the latest first.
 func (s *Shield) Causes() []Cause { return s.book.list() }
 
