@@ -303,14 +303,10 @@ func (sp *space) readLog(ctx context.Context) error {
 	}
 }
 
-// countListed counts nodes of the listing; 0: it begins.
-func (sp *space) countListed(n int) {
+func (sp *space) setListed(nodes int64) {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	if n == 0 {
-		sp.listed = 0
-	}
-	sp.listed += int64(n)
+	sp.listed = nodes
 }
 
 // list builds the tree anew, and then reads the log from where the listing began.
@@ -319,7 +315,8 @@ func (sp *space) list(ctx context.Context) error {
 		return fmt.Errorf("the tree is not listed anew while changes of other devices are held: %w", dbfs.ErrHeld)
 	}
 	sp.setState(Listing)
-	sp.countListed(0)
+	listed := int64(0)
+	sp.setListed(listed)
 	listing, err := sp.journal.List()
 	if err != nil {
 		return err
@@ -339,7 +336,8 @@ func (sp *space) list(ctx context.Context) error {
 		if err := listing.Add(page.Nodes); err != nil {
 			return err
 		}
-		sp.countListed(len(page.Nodes))
+		listed += int64(len(page.Nodes))
+		sp.setListed(listed)
 		if after = page.Next; !page.More {
 			break
 		}
