@@ -22,7 +22,7 @@ import (
 )
 
 // A daemon in the background is this program run again in a session of its own, with a
-// pipe to the process that started it. It writes one JSON line there, readyLine, when
+// pipe to the process that started it. It writes JSON lines there, readyLine: how far it is, and one when
 // its mount answers or when it has failed; closing the pipe without one is a crash.
 
 const (

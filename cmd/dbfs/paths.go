@@ -227,6 +227,15 @@ func (t *tool) mountDir() string {
 	return "/"
 }
 
+// drivePath returns the drive path that an argument means; "" for none.
+func (t *tool) drivePath(arg string) (string, error) {
+	if arg == "" {
+		return "", nil
+	}
+	p, err := t.place(arg)
+	return p.drive, err
+}
+
 // show returns how to write a drive path that is at p or below it, in the terms in
 // which p was typed.
 func (p place) show(drivePath string) string {

@@ -59,16 +59,9 @@ func (t *tool) queue(ctx context.Context, arg string, limit int) error {
 	if limit < 0 {
 		return control.Errorf(control.ErrUsage, "--limit %d: it is a number of changes, or 0 for all", limit)
 	}
-	drive := ""
-	if arg != "" {
-		p, err := t.place(arg)
-		if err != nil {
-			return err
-		}
-		drive = p.drive
-		if drive == "/" {
-			drive = ""
-		}
+	drive, err := t.drivePath(arg)
+	if err != nil {
+		return err
 	}
 	reply := queueReply{Items: []control.QueueItem{}}
 	sum, err := t.daemon().Queue(ctx, control.QueueRequest{Path: drive, Limit: limit}, func(item *control.QueueItem) error {

@@ -74,12 +74,8 @@ func (t *tool) trash(ctx context.Context, arg, since string, limit int) (err err
 			return control.Errorf(control.ErrUsage, "%v", err)
 		}
 	}
-	if arg != "" {
-		p, err := t.place(arg)
-		if err != nil {
-			return err
-		}
-		req.Path = p.drive
+	if req.Path, err = t.drivePath(arg); err != nil {
+		return err
 	}
 	reply := trashReply{Deleted: []control.TrashItem{}}
 	sum, err := t.daemon().Trash(ctx, req, func(item *control.TrashItem) error {
@@ -102,7 +98,7 @@ func (t *tool) writeTrash(reply *trashReply) {
 	for i := range reply.Deleted {
 		item := &reply.Deleted[i]
 		what, name := t.size(item.Size), everything.show(item.Path)
-		if item.Kind == dbfs.KindDir.String() {
+		if item.Kind == dbfs.KindDir {
 			what += " in " + count(int64(item.Files), "file")
 			name += "/"
 		}
@@ -151,17 +147,13 @@ func (t *tool) untrash(ctx context.Context, arg, id, to string) error {
 		return err
 	}
 	req := control.UntrashRequest{Path: p.drive}
+	if req.To, err = t.drivePath(to); err != nil {
+		return err
+	}
 	if id != "" {
 		if err := req.ID.UnmarshalText([]byte(id)); err != nil {
 			return control.Errorf(control.ErrUsage, "--id: %v", err)
 		}
-	}
-	if to != "" {
-		q, err := t.place(to)
-		if err != nil {
-			return err
-		}
-		req.To = q.drive
 	}
 	res, err := t.daemon().Untrash(ctx, req)
 	if err != nil {

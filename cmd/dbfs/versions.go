@@ -104,12 +104,8 @@ func (t *tool) restore(ctx context.Context, arg string, version uint64, at, to s
 			return control.Errorf(control.ErrUsage, "%v", err)
 		}
 	}
-	if to != "" {
-		q, err := t.place(to)
-		if err != nil {
-			return err
-		}
-		req.To = q.drive
+	if req.To, err = t.drivePath(to); err != nil {
+		return err
 	}
 	res, err := t.daemon().RestoreVersion(ctx, req)
 	if err != nil {

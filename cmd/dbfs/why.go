@@ -31,15 +31,11 @@ func (t *tool) why(ctx context.Context, arg string, limit int) error {
 	if limit < 0 {
 		return control.Errorf(control.ErrUsage, "--limit %d: it is a number of files, or 0 for all", limit)
 	}
-	req := control.WhyRequest{Limit: limit}
-	if arg != "" {
-		p, err := t.place(arg)
-		if err != nil {
-			return err
-		}
-		req.Path = p.drive
+	drive, err := t.drivePath(arg)
+	if err != nil {
+		return err
 	}
-	reply, err := t.daemon().Why(ctx, req)
+	reply, err := t.daemon().Why(ctx, control.WhyRequest{Path: drive, Limit: limit})
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ type TrashRequest struct {
 type TrashItem struct {
 	Path    string      `json:"path"`
 	ID      dbfs.NodeID `json:"id"`
-	Kind    string      `json:"kind"`
+	Kind    dbfs.Kind   `json:"kind"`
 	Deleted time.Time   `json:"deleted"`
 	Size    int64       `json:"size"`             // with what went with it
 	Files   int         `json:"files"`            // that, counted

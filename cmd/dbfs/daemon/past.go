@@ -153,21 +153,29 @@ func chooseRevision(all []dbfs.Revision, req *control.RestoreRequest) (*dbfs.Rev
 
 // restoreTo makes a new file of a content.
 func (d *Daemon) restoreTo(sp *space, n *dbfs.Node, r *dbfs.Revision, to string) error {
-	in, dir, err := d.find(path.Dir(to))
-	switch {
-	case err != nil:
+	dir, name, err := d.placeIn(sp, to)
+	if err != nil {
 		return err
-	case in != sp:
-		return fmt.Errorf("%w: %s is in another namespace", dbfs.ErrUnsupported, to)
-	case dir.Kind != dbfs.KindDir:
-		return fmt.Errorf("%s: %w", path.Dir(to), dbfs.ErrNotDir)
 	}
 	attr := n.Attr
 	attr.MTime = r.MTime
-	made, err := sp.journal.Create(dir.ID, path.Base(to), journal.NewNode{Kind: dbfs.KindFile, Attr: attr, Content: &r.Content})
+	made, err := sp.journal.Create(dir, name, journal.NewNode{Kind: dbfs.KindFile, Attr: attr, Content: &r.Content})
 	if err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
-	d.fs.Changed(sp.journal.NS(), []journal.Change{{Node: made.ID, After: &made, Remote: true}})
+	d.appeared(sp, made)
 	return nil
+}
+
+// placeIn returns the directory and the name that a path of a namespace means, for something to be made there.
+func (d *Daemon) placeIn(sp *space, to string) (dbfs.NodeID, string, error) {
+	in, dir, err := d.find(path.Dir(to))
+	switch {
+	case err != nil:
+	case in != sp:
+		err = fmt.Errorf("%w: %s is in another namespace", dbfs.ErrUnsupported, to)
+	case dir.Kind != dbfs.KindDir:
+		err = fmt.Errorf("%s: %w", path.Dir(to), dbfs.ErrNotDir)
+	}
+	return dir.ID, path.Base(to), err
 }

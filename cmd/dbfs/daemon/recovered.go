@@ -193,7 +193,7 @@ func (x *export) mkdir(p string) (dbfs.NodeID, error) {
 		}
 		if errors.Is(err, dbfs.ErrNotExist) {
 			if n, err = x.root.journal.Create(at, name, journal.NewNode{Kind: dbfs.KindDir, Attr: dbfs.Attr{Mode: 0o755, MTime: time.Now().UnixNano()}}); err == nil {
-				x.appeared(n)
+				x.d.appeared(x.root, n)
 			}
 		}
 		if err != nil {
@@ -223,15 +223,10 @@ func (x *export) create(parent dbfs.NodeID, name string, what journal.NewNode) e
 		}
 		if err == nil {
 			x.files++
-			x.appeared(n)
+			x.d.appeared(x.root, n)
 		}
 		return err
 	}
-}
-
-// appeared lets the kernel hear of something new.
-func (x *export) appeared(n dbfs.Node) {
-	x.d.fs.Changed(x.root.journal.NS(), []journal.Change{{Node: n.ID, After: &n, Remote: true}})
 }
 
 // bytes writes a file's bytes as those of another one. The draft keeps them until it is closed.

@@ -241,6 +241,11 @@ func (d *Daemon) tell(sp *space, before ...dbfs.Node) {
 	d.fs.Changed(sp.journal.NS(), changes)
 }
 
+// appeared lets the kernel hear of something new.
+func (d *Daemon) appeared(sp *space, n dbfs.Node) {
+	d.fs.Changed(sp.journal.NS(), []journal.Change{{Node: n.ID, After: &n, Remote: true}})
+}
+
 // unchanged returns an error unless the versions are those that somebody has looked at.
 func (c *clash) unchanged(req *control.ResolveRequest) error {
 	same := func(seen dbfs.ChunkID, n *dbfs.Node) bool {

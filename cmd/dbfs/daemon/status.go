@@ -99,10 +99,7 @@ func (d *Daemon) cacheStatus(st *control.CacheStatus) {
 	c := d.cache.Stats()
 	*st = control.CacheStatus{
 		Used: c.Clean, Budget: c.Size, Unsent: c.Unsent, UnsentBudget: c.Limit,
-		Fetched: c.Fetched, Evicted: c.Evicted, Hits: c.Hits, Misses: c.Misses,
-	}
-	for _, t := range d.shield.Totals() {
-		st.Refused += t.Refused
+		Fetched: c.Fetched, Evicted: c.Evicted, Hits: c.Hits, Misses: c.Misses, Refused: d.shield.Refused(),
 	}
 	st.Pinned, _ = d.cache.Kept() // what cannot be read counts as nothing here
 }

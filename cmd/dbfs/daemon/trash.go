@@ -81,7 +81,7 @@ func (d *Daemon) wasAt(sp *space, b *bin, n *dbfs.DeletedNode) (string, bool) {
 }
 
 func (d *Daemon) trashItem(b *bin, n *dbfs.DeletedNode, at string) control.TrashItem {
-	item := control.TrashItem{Path: at, ID: n.Node.ID, Kind: n.Node.Kind.String(), Deleted: time.Unix(0, n.Node.CTime), Kept: isKept(n)}
+	item := control.TrashItem{Path: at, ID: n.Node.ID, Kind: n.Node.Kind, Deleted: time.Unix(0, n.Node.CTime), Kept: isKept(n)}
 	if n.Expires != 0 {
 		item.Expires = time.Unix(0, n.Expires)
 	}
@@ -174,8 +174,6 @@ func (d *Daemon) bringBack(ctx context.Context, sp *space, b *bin, n *dbfs.Delet
 		return nil, control.WithHint(fmt.Errorf("%w: %s", dbfs.ErrExist, res.Path), "another place, with --to")
 	}
 	made := map[dbfs.NodeID]dbfs.NodeID{n.Node.Parent: dir}
-	var changes []journal.Change
-	defer func() { d.fs.Changed(sp.journal.NS(), changes) }()
 	// Links come after what they are names of.
 	slices.SortStableFunc(all, func(x, y *dbfs.DeletedNode) int { return cmp.Compare(isLink(x), isLink(y)) })
 	for _, c := range all {
@@ -215,7 +213,7 @@ func (d *Daemon) bringBack(ctx context.Context, sp *space, b *bin, n *dbfs.Delet
 			return nil, fmt.Errorf("%s: %w; %d files of it are back", as, err, res.Files)
 		}
 		made[c.Node.ID] = fresh.ID
-		changes = append(changes, journal.Change{Node: fresh.ID, After: &fresh, Remote: true})
+		d.appeared(sp, fresh)
 		if c.Node.Kind == dbfs.KindDir {
 			res.Dirs++
 		} else {
@@ -253,14 +251,7 @@ func makeAnew(sp *space, parent dbfs.NodeID, name string, was *dbfs.Node) (dbfs.
 // gone, too, are made anew.
 func (d *Daemon) placeFor(sp *space, b *bin, n *dbfs.DeletedNode, req *control.UntrashRequest) (dbfs.NodeID, string, error) {
 	if req.To != "" {
-		in, dir, err := d.find(path.Dir(req.To))
-		switch {
-		case err != nil:
-			return dir.ID, "", err
-		case in != sp:
-			return dir.ID, "", fmt.Errorf("%w: %s is in another namespace", dbfs.ErrUnsupported, req.To)
-		}
-		return dir.ID, path.Base(req.To), nil
+		return d.placeIn(sp, req.To)
 	}
 	dirs, at := b.way(n)
 	if _, err := sp.journal.Node(at); err != nil {
@@ -269,8 +260,9 @@ func (d *Daemon) placeFor(sp *space, b *bin, n *dbfs.DeletedNode, req *control.U
 	for _, dir := range dirs {
 		now, err := sp.journal.Child(at, dir.Node.Name)
 		if errors.Is(err, dbfs.ErrNotExist) {
-			now, err = makeAnew(sp, at, dir.Node.Name, &dir.Node)
-			d.fs.Changed(sp.journal.NS(), []journal.Change{{Node: now.ID, After: &now, Remote: true}})
+			if now, err = makeAnew(sp, at, dir.Node.Name, &dir.Node); err == nil {
+				d.appeared(sp, now)
+			}
 		}
 		if err != nil {
 			return at, "", err
